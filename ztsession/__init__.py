@@ -1,0 +1,1 @@
+"""Zero-trust continuous verification inside trading systems, at perimeter latency."""
