@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from ztsession.errors import PolicyError
+from ztsession.policy.attributes import SubjectAttributes
+from ztsession.policy.catalog import Catalog
+from ztsession.policy.engine import Decision, PolicyEngine, PolicySet
+
+EXAMPLE = Path(__file__).parent / "example"
+ALGORITHM = SubjectAttributes("algo-7", "algorithm", ("trading",), "rates")
+TRADER = SubjectAttributes("ada", "trader", (), "rates")
+
+PERMIT_ALL = "permit (principal, action, resource);\n"
+
+
+def ask(
+    policy: PolicySet,
+    who: SubjectAttributes,
+    operation: str,
+    posture: dict[str, str],
+    assurance: int = 1,
+    device: str = "host-1",
+) -> Decision:
+    segment = policy.catalog.segment(operation.partition(".")[0])
+    [decision] = policy.decide(
+        who, segment, [segment.operation(operation)], device=device, posture=posture, assurance=assurance
+    )
+    return decision
+
+
+def test_L1_what_no_policy_permits_is_denied(policy: PolicySet, healthy: dict[str, str]) -> None:
+    """The default is no: a subject that no permit names gets nothing, one that is named gets its own."""
+    nobody = SubjectAttributes("algo-8", "algorithm", ("reporting",), "rates")
+    assert ask(policy, nobody, "orders.submit", healthy) == Decision(False)
+    assert ask(policy, ALGORITHM, "orders.submit", healthy) == Decision(True, ("trading.cedar:2",))
+
+
+def test_L1_an_empty_policy_permits_nothing(catalog: Catalog, healthy: dict[str, str]) -> None:
+    """A policy file of comments alone loads, and denies everything."""
+    assert not ask(
+        PolicySet({"a.cedar": "// nothing\n"}, catalog), ALGORITHM, "orders.submit", healthy
+    ).allowed
+    assert ask(PolicySet({"a.cedar": PERMIT_ALL}, catalog), ALGORITHM, "orders.submit", healthy).allowed
+
+
+def test_L2_forbid_wins_over_permit(policy: PolicySet, healthy: dict[str, str]) -> None:
+    """A forbid decides although a permit applies, and only for what it names."""
+    drifted = healthy | {"kernel": "bad"}
+    assert ask(policy, ALGORITHM, "orders.submit", drifted) == Decision(False, ("trading.cedar:20",))
+    assert ask(policy, ALGORITHM, "orders.cancel", drifted).allowed
+    assert ask(policy, ALGORITHM, "orders.submit", healthy).allowed
+
+
+@pytest.mark.parametrize(
+    ("condition", "line", "words"),
+    [
+        (
+            'true &&\n  context.posture.kernl == "bad"',
+            3,
+            ("posture.kernl", "expected", "kernel | secure_boot"),
+        ),
+        ('principal.rolls.contains("x")', 2, ("rolls", "expected", "principal.roles")),
+        ("context.score > 0", 2, ("score", "expected", "context.assurance")),
+        ('context.assurance == "1"', 1, ("Long and String",)),
+        ("true &&\n context has mfa && context.mfa", 3, ("`has`", "expected")),
+        ('context.posture.kernel == "Bad"', 2, ("'Bad'", "expected one of good, bad, unknown")),
+        ('"Bad" == context.posture.kernel', 2, ("'Bad'", "expected one of good, bad, unknown")),
+        ('["bad",\n"awful"].contains(context.posture.kernel)', 3, ("'awful'", "expected one of")),
+    ],
+)
+def test_L3_attribute_that_does_not_exist_is_refused_at_load(
+    catalog: Catalog, condition: str, line: int, words: tuple[str, ...]
+) -> None:
+    """A misspelling in a forbid is an error with file, line and expectation, not a hole."""
+    text = f"forbid (principal, action, resource)\nwhen {{ {condition} }};\n"
+    with pytest.raises(PolicyError) as caught:
+        PolicySet({"a.cedar": PERMIT_ALL, "b.cedar": text}, catalog)
+    assert (caught.value.file, caught.value.line) == ("b.cedar", line)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_L3_posture_and_assurance_must_be_whole(policy: PolicySet, healthy: dict[str, str]) -> None:
+    """A missing posture item, an unheard-of value and a score that is no number are refused."""
+    short = {item: value for item, value in healthy.items() if item != "kernel"}
+    for posture in (short, healthy | {"kernel": "Good"}, healthy | {"mood": "good"}):
+        with pytest.raises(PolicyError, match="posture"):
+            ask(policy, ALGORITHM, "orders.submit", posture)
+    for assurance in (float("nan"), 0, 4, True, "2"):
+        with pytest.raises(PolicyError, match="assurance"):
+            ask(policy, ALGORITHM, "orders.submit", healthy, assurance)  # type: ignore[arg-type]
+    assert ask(policy, ALGORITHM, "orders.submit", healthy, 3).allowed
+
+
+def test_L4_error_in_a_forbid_denies(catalog: Catalog, healthy: dict[str, str]) -> None:
+    """Where Cedar would skip a failing forbid and allow, the answer is no; where nothing fails, it is yes."""
+    overflow = "forbid (principal, action, resource) when { context.assurance * 9223372036854775807 < 0 };\n"
+    policy = PolicySet({"a.cedar": PERMIT_ALL + overflow}, catalog)
+    assert ask(policy, ALGORITHM, "orders.submit", healthy, assurance=1).allowed
+    denied = ask(policy, ALGORITHM, "orders.submit", healthy, assurance=2)
+    assert not denied.allowed
+    assert denied.reasons == ("a.cedar:1",)
+    assert "a.cedar:2" in denied.errors[0]
+    assert "overflow" in denied.errors[0]
+
+
+def test_L5_every_version_has_its_own_digest(catalog: Catalog) -> None:
+    """A changed text, a moved file and a changed catalog each give another digest; equals give the same."""
+    other = Catalog.from_text('version = 1\n[segments.orders.operations.submit]\neffect = "read"\n')
+    versions = [
+        PolicySet({"a.cedar": PERMIT_ALL}, catalog),
+        PolicySet({"a.cedar": PERMIT_ALL + "\n"}, catalog),
+        PolicySet({"b.cedar": PERMIT_ALL}, catalog),
+        PolicySet({"a.cedar": PERMIT_ALL}, other),
+    ]
+    assert len({version.digest for version in versions}) == len(versions)
+    assert PolicySet({"a.cedar": PERMIT_ALL}, catalog).digest == versions[0].digest
+    assert all(len(version.digest) == 32 for version in versions)
+
+
+def test_reload_puts_a_good_version_in_force(tmp_path: Path, healthy: dict[str, str]) -> None:
+    """After a reload new decisions follow the new text; a version taken before still decides as it did."""
+    directory = shutil.copytree(EXAMPLE, tmp_path / "policy")
+    engine = PolicyEngine(directory)
+    before = engine.current
+    (directory / "halt.cedar").write_text("forbid (principal, action, resource);\n")
+    assert engine.reload() is engine.current
+    assert not ask(engine.current, ALGORITHM, "orders.submit", healthy).allowed
+    assert ask(before, ALGORITHM, "orders.submit", healthy).allowed
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("trading.cedar", "permit (principal, action,, resource);", "trading.cedar:1"),
+        ("trading.cedar", 'permit (principal, action == Action::"orders.nope", resource);', "orders.nope"),
+        ("catalog.toml", "version = 2\n", "version = 1"),
+    ],
+)
+def test_broken_version_is_refused_and_the_old_one_stays(
+    tmp_path: Path, healthy: dict[str, str], file: str, text: str, told: str
+) -> None:
+    """A reload that fails changes nothing: same object, same digest, same decisions."""
+    directory = shutil.copytree(EXAMPLE, tmp_path / "policy")
+    engine = PolicyEngine(directory)
+    before = engine.current
+    (directory / file).write_text(text)
+    with pytest.raises(PolicyError, match=told):
+        engine.reload()
+    assert engine.current is before
+    assert ask(engine.current, ALGORITHM, "orders.submit", healthy).allowed
+
+
+def test_L6_reload_during_decisions_never_mixes_versions(tmp_path: Path, healthy: dict[str, str]) -> None:
+    """While versions alternate, each decision agrees with the version whose digest it was made under."""
+    directory = shutil.copytree(EXAMPLE, tmp_path / "policy")
+    engine = PolicyEngine(directory)
+    open_digest = engine.current.digest
+    stop = threading.Event()
+    seen: set[tuple[bool, bool]] = set()
+
+    def decide() -> None:
+        while not stop.is_set():
+            policy = engine.current
+            allowed = ask(policy, ALGORITHM, "orders.submit", healthy).allowed
+            seen.add((policy.digest == open_digest, allowed))
+
+    workers = [threading.Thread(target=decide) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    halt = directory / "halt.cedar"
+    for _ in range(15):
+        halt.write_text("forbid (principal, action, resource);\n")
+        engine.reload()
+        halt.unlink()
+        engine.reload()
+    stop.set()
+    for worker in workers:
+        worker.join()
+    assert (True, True) in seen
+    assert seen <= {(True, True), (False, False)}
+
+
+@pytest.mark.parametrize("name", ["\u0430da", "ada\n", "ada ", "", "a" * 129, "\uff41da", "ada\u200b"])
+def test_L7_look_alike_names_are_refused(name: str) -> None:
+    """A name outside the small ASCII alphabet cannot be a subject, a kind, a role or a desk."""
+    with pytest.raises(PolicyError, match="subject"):
+        SubjectAttributes(name, "trader")
+    with pytest.raises(PolicyError, match="kind"):
+        SubjectAttributes("ada", name)
+    with pytest.raises(PolicyError, match="role"):
+        SubjectAttributes("ada", "trader", (name,))
+    if name:
+        with pytest.raises(PolicyError, match="desk"):
+            SubjectAttributes("ada", "trader", (), name)
+    assert SubjectAttributes("ada", "trader", ("a",), "rates").desk == "rates"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('permit (principal == Subject::"\u0430da", action, resource);', 1),
+        ('\n\npermit (principal, action, resource) when { principal.desk == "ra\u202etes" };', 3),
+        ("// fine: é\n// not fine: \u202e\n" + PERMIT_ALL, 2),
+    ],
+)
+def test_L7_look_alike_policy_text_is_refused(catalog: Catalog, text: str, line: int) -> None:
+    """Letters outside ASCII stand in comments alone, and invisible direction marks nowhere."""
+    with pytest.raises(PolicyError, match=r"U\+") as caught:
+        PolicySet({"a.cedar": text}, catalog)
+    assert caught.value.line == line
+    assert PolicySet({"a.cedar": "// fine: é\n" + PERMIT_ALL}, catalog).digest
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("// one\n\npermit (principal, action, resource)\nwhen { true }", 3, "end of input"),
+        (PERMIT_ALL + "permit (principal == ?principal, action, resource);", 2, "slots"),
+        (PERMIT_ALL + "permit (principal is User, action, resource);", 2, "expected Subject, Segment"),
+        (PERMIT_ALL + ";", 2, "unexpected token"),
+        ("permit (principal, action, resource) when { " + "true || " * 150 + "false };", 1, "nesting"),
+    ],
+)
+def test_broken_policy_is_named_with_file_and_line(catalog: Catalog, text: str, line: int, told: str) -> None:
+    """Syntax errors, templates and unknown types point at the statement that holds them."""
+    with pytest.raises(PolicyError, match=told) as caught:
+        PolicySet({"a.cedar": text}, catalog)
+    assert (caught.value.file, caught.value.line) == ("a.cedar", line)
+
+
+def test_strings_and_comments_do_not_cut_a_policy(catalog: Catalog, healthy: dict[str, str]) -> None:
+    """A semicolon, a slash or a quote inside a string or a comment ends nothing."""
+    text = '@id("a; // \\" b") permit (principal, action, resource) // c ; "d\nwhen { 1 == 1 };\n'
+    policy = PolicySet({"a.cedar": text + text}, catalog)
+    assert ask(policy, ALGORITHM, "orders.submit", healthy).reasons == ("a.cedar:1", "a.cedar:3")
+
+
+def test_reasons_name_the_right_statement_among_many(catalog: Catalog, healthy: dict[str, str]) -> None:
+    """With a dozen policies in two files the deciding one is named by its own file and line."""
+    never = 'permit (principal == Subject::"nobody", action, resource);\n'
+    files = {"a.cedar": never * 12, "b.cedar": never + PERMIT_ALL}
+    assert ask(PolicySet(files, catalog), ALGORITHM, "orders.submit", healthy).reasons == ("b.cedar:2",)
+
+
+def test_files_that_cannot_be_read_are_policy_errors(tmp_path: Path, catalog: Catalog) -> None:
+    """No directory, no policy in it, a file too large or not text: each is told, none loads."""
+    with pytest.raises(PolicyError, match="cannot be read"):
+        PolicySet.load(tmp_path / "none", catalog)
+    with pytest.raises(PolicyError, match=r"expected 1 to 256 files \*\.cedar"):
+        PolicySet.load(tmp_path, catalog)
+    (tmp_path / "a.cedar").write_bytes(b"//" * (1 << 20))
+    with pytest.raises(PolicyError, match="at most"):
+        PolicySet.load(tmp_path, catalog)
+    (tmp_path / "a.cedar").write_bytes(b"//\n//\xff\n")
+    with pytest.raises(PolicyError, match="UTF-8") as caught:
+        PolicySet.load(tmp_path, catalog)
+    assert caught.value.line == 2
+
+
+def test_trader_orders_only_with_a_second_factor(policy: PolicySet, healthy: dict[str, str]) -> None:
+    """The example's rule on assurance decides from the context of the session."""
+    assert not ask(policy, TRADER, "orders.submit", healthy, assurance=1).allowed
+    assert ask(policy, TRADER, "orders.submit", healthy, assurance=2).allowed
+
+
+def test_device_name_is_checked(policy: PolicySet, healthy: dict[str, str]) -> None:
+    """A device's name reaches policies only in the one small alphabet."""
+    with pytest.raises(PolicyError, match="device"):
+        ask(policy, ALGORITHM, "orders.submit", healthy, device="h\u043est")
+    assert ask(policy, ALGORITHM, "orders.submit", healthy, device="host").allowed
