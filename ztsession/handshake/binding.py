@@ -1,0 +1,21 @@
+"""What evidence is signed over: this handshake, this client key, this kind of evidence.
+
+Evidence that is not bound travels: a signature collected by one Authority opens a session at another (H1), or
+somebody else's proof is sent along with our own key (H2). The hash covers every byte of both parties' first
+messages, and the static key is the one whose owner gets the session.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ztsession.wire.digest import digest
+
+__all__ = ["EvidenceKind", "binding"]
+
+EvidenceKind = Literal["identity", "posture", "mfa"]
+
+
+def binding(kind: EvidenceKind, handshake_hash: bytes, client_static_public: bytes) -> bytes:
+    """Return the 32 bytes to sign: ``digest("binding <kind>", h after message 2, client's static key)``."""
+    return digest(f"binding {kind}", handshake_hash, client_static_public)

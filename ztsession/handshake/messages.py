@@ -1,0 +1,93 @@
+"""The payloads of the handshake, in the order in which they are said.
+
+Hello travels in the clear and is anybody's word. Offer is encrypted to whoever sent it. Proof is the
+first thing that is said by somebody known. Outcome goes through the finished channel. No secret is in any
+of them: both sides derive the session's keys and never send one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from ztsession.errors import WireError
+from ztsession.wire.schema import Integer, ListOf, Message, Octets, OneOf, Scope, Text
+
+__all__ = [
+    "COOKIE_BYTES_MAX",
+    "MAX_SCOPES",
+    "CookieDemand",
+    "Hello",
+    "Offer",
+    "Outcome",
+    "Proof",
+    "demanded_cookie",
+]
+
+MAX_SCOPES = 64
+COOKIE_BYTES_MAX = 64
+SESSION_ID_BYTES = 16
+_WORD = Text(32, min_bytes=1)
+
+
+@dataclass(frozen=True)
+class Hello(Message, kind="hello", max_bytes=16384):
+    """Message 1, client to Authority: which operations are wanted, and which session this replaces."""
+
+    scopes: Annotated[list[str], ListOf(Scope(), MAX_SCOPES, min_items=1)]
+    supersedes: Annotated[bytes, Octets.exactly(SESSION_ID_BYTES, or_empty=True)] = b""
+    cookie: Annotated[bytes, Octets(COOKIE_BYTES_MAX)] = b""
+
+
+@dataclass(frozen=True)
+class CookieDemand(Message, kind="cookie-demand", max_bytes=256):
+    """Instead of message 2, in the clear, from an Authority under load: say Hello again with this cookie."""
+
+    cookie: Annotated[bytes, Octets(COOKIE_BYTES_MAX, min_bytes=16)]
+
+
+@dataclass(frozen=True)
+class Offer(Message, kind="offer", max_bytes=4096):
+    """Message 2, Authority to client: who it is, which evidence it wants, and a nonce for the posture."""
+
+    certificate: Annotated[bytes, Octets(2048, min_bytes=1)]
+    required: Annotated[list[str], ListOf(_WORD, 8)]
+    posture_nonce: Annotated[bytes, Octets.exactly(32)]
+
+
+@dataclass(frozen=True)
+class Proof(Message, kind="proof", max_bytes=61440):
+    """Message 3, client to Authority: evidence, each bound to this handshake; empty where there is none."""
+
+    identity: Annotated[bytes, Octets(24576)] = b""
+    posture: Annotated[bytes, Octets(24576)] = b""
+    mfa: Annotated[bytes, Octets(8192)] = b""
+
+
+@dataclass(frozen=True)
+class Outcome(Message, kind="outcome"):
+    """Message 4, through the channel: what was decided.
+
+    ``reason`` is one of the coarse words of the errors; ``missing`` names what a step-up would need.
+    ``session`` is empty unless granted. ``lifetime_s`` counts from the moment of the decision.
+    """
+
+    status: Annotated[str, OneOf(("granted", "refused", "step-up"))]
+    reason: Annotated[str, Text(64)] = ""
+    session: Annotated[bytes, Octets.exactly(SESSION_ID_BYTES, or_empty=True)] = b""
+    tickets: Annotated[list[bytes], ListOf(Octets(16384, min_bytes=1), 64)] = field(default_factory=list)
+    grants: Annotated[list[bytes], ListOf(Octets(16384, min_bytes=1), 64)] = field(default_factory=list)
+    assurance: Annotated[int, Integer(0, 3)] = 0
+    lifetime_s: Annotated[int, Integer(0, 7 * 86400)] = 0
+    missing: Annotated[list[str], ListOf(_WORD, 8)] = field(default_factory=list)
+
+
+def demanded_cookie(message: bytes) -> bytes | None:
+    """Return the cookie if ``message`` is a :class:`CookieDemand`, None if it must be a message 2."""
+    # A message 2 holds a KEM ciphertext and is far longer.
+    if len(message) > CookieDemand.max_bytes:
+        return None
+    try:
+        return CookieDemand.from_bytes(message).cookie
+    except WireError:
+        return None
