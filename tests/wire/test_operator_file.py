@@ -1,0 +1,110 @@
+"""What an operator wrote is read exactly, and an error says where and what was expected."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from ztsession.errors import ConfigurationError
+from ztsession.wire.operator_file import read_private_toml, read_toml, write_private
+
+TEXT = """\
+# people
+[subjects."algo-7"]
+kind = "algorithm"
+roles = [
+  "a",
+  "b",
+]
+public_key = "00ff"
+limit = 3
+
+[posture]
+strict = true
+"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    path = tmp_path / "registry.toml"
+    path.write_text(TEXT)
+    return read_toml(path)
+
+
+def test_values_are_read(root):
+    """Each accessor gives the value that stands in the file."""
+    ((name, table),) = root.table("subjects").tables()
+    assert name == "algo-7"
+    assert table.word("kind", ("algorithm", "human")) == "algorithm"
+    assert table.texts("roles") == ["a", "b"]
+    assert table.octets("public_key", 2) == b"\x00\xff"
+    assert table.integer("limit", 0, low=0, high=3) == 3
+    assert root.table("posture").flag("strict", False) is True
+    assert table.text("desk", "none") == "none"
+    assert (table.has("kind"), table.has("desk")) == (True, False)
+
+
+def test_errors_name_file_line_and_expectation(root):
+    """A wrong value is reported at its line, with what was expected."""
+    ((_, table),) = root.table("subjects").tables()
+    cases = [
+        (lambda: table.word("kind", ("human",)), 3, "one of human"),
+        (lambda: table.octets("public_key", 32), 8, "64 digits"),
+        (lambda: table.integer("limit", 0, low=0, high=2), 9, "from 0 to 2"),
+        (lambda: table.text("roles"), 4, "text"),
+        (lambda: table.texts("kind"), 3, "list of texts"),
+        (lambda: table.flag("kind", True), 3, "true or false"),
+        (lambda: table.text("desk"), 2, "text"),
+        (lambda: table.name("desk"), 2, "text"),
+        (lambda: table.table("kind"), 3, "table"),
+        (lambda: table.allow_only("kind", "roles", "public_key"), 9, "one of kind"),
+        (lambda: root.table("posture").octets("strict", 1), 12, "hexadecimal"),
+    ]
+    for call, line, expected in cases:
+        with pytest.raises(ConfigurationError, match=expected) as caught:
+            call()
+        assert caught.value.line == line
+        assert "registry.toml" in str(caught.value)
+
+
+def test_what_is_no_toml_is_refused_at_its_line(tmp_path):
+    """Broken TOML, broken text and oversized files are refused, with the line where there is one."""
+    path = tmp_path / "x.toml"
+    for data, line in [(b"a = 1\nb = \n", 2), (b"a = 1\na = 2\n", 2), (b"a = 1\n\n# \xff\n", 3)]:
+        path.write_bytes(data)
+        with pytest.raises(ConfigurationError) as caught:
+            read_toml(path)
+        assert caught.value.line == line
+    path.write_bytes(b"#" * ((1 << 20) + 1))
+    with pytest.raises(ConfigurationError, match="at most"):
+        read_toml(path)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_toml(tmp_path / "absent.toml")
+
+
+def test_private_files_are_for_the_owner_alone(tmp_path):
+    """A key file is made with mode 0600, never over another, and is refused once others may touch it."""
+    path = tmp_path / "key.toml"
+    old = os.umask(0)
+    try:
+        write_private(path, "a = 1\n")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_private_toml(path).integer("a", 0, low=0, high=9) == 1
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        write_private(path, "a = 2\n")
+    assert path.read_text() == "a = 1\n"
+    for mode in (0o640, 0o604, 0o620, 0o601):
+        path.chmod(mode)
+        with pytest.raises(ConfigurationError, match="0600"):
+            read_private_toml(path)
+
+
+def test_a_table_does_not_print_its_values(root):
+    """The repr of a table names the place and no value, for it may hold a key."""
+    ((_, table),) = root.table("subjects").tables()
+    assert "00ff" not in repr(table)
+    assert "algo-7" in repr(table)
