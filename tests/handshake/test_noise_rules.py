@@ -168,7 +168,7 @@ def test_H8_a_low_order_static_key_is_refused():
     "u", [PRIME, PRIME + 1, PRIME + 9, 2**255 - 1, 2**255, 2**255 + 9, 2**256 - 1], ids=lambda u: f"{u:x}"[:6]
 )
 def test_H9_non_canonical_points_are_refused(u):
-    """Points whose order divides 8 are refused as ephemeral keys; X25519 itself agrees on which they are."""
+    """A coordinate of p or more, or with the top bit set, is refused; a canonical one passes."""
     with pytest.raises(HandshakeError, match="canonical"):
         check_point(u.to_bytes(32, "little"))
     _, responder = sides("XXhfs")
