@@ -1,0 +1,392 @@
+"""The C core's table, seen from Python: its memory, its sessions, its counters.
+
+Nothing here runs once per call; verifying and signing are in ``_calls`` and ``_batch`` and reach the core through the
+C methods at the end of ``Table``.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.string cimport memcpy, memset
+
+from ztsession.zts cimport *  # no-cython-lint
+
+import os
+
+from ztsession.errors import InstallationError, SequenceExhausted, SessionEnded, TableFull
+
+cdef extern from "sys/mman.h" nogil:
+    void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset)
+    int munmap(void *addr, size_t length)
+    int madvise(void *addr, size_t length, int advice)
+    int mlock2(const void *addr, size_t length, unsigned int flags)
+    void *MAP_FAILED
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
+    int MADV_HUGEPAGE, MADV_DONTDUMP, MADV_WIPEONFORK
+    unsigned int MLOCK_ONFAULT
+
+VERDICTS = tuple([zts_verdict_name(i).decode("ascii") for i in range(ZTS_VERDICT_COUNT)])
+MODES = ("FREE", "NORMAL", "RESTRICTED", "SUSPENDED", "REVOKED")
+
+LIMITS = {
+    "PROTOCOL_VERSION": ZTS_PROTOCOL_VERSION,
+    "TOKEN_BYTES": ZTS_TOKEN_BYTES,
+    "TOKEN_HEADER_BYTES": ZTS_TOKEN_HEADERBYTES,
+    "TOKEN_TAG_BYTES": ZTS_TOKEN_TAGBYTES,
+    "TOKEN_TEXT_BYTES": ZTS_TOKEN_TEXTBYTES,
+    "SECRET_BYTES": ZTS_SECRET_BYTES,
+    "NONCE_BYTES": ZTS_NONCE_BYTES,
+    "OPERATIONS_MAX": ZTS_OPERATIONS_MAX,
+    "SEQUENCE_MAX": ZTS_SEQUENCE_MAX,
+    "TABLE_CAPACITY_MAX": ZTS_TABLE_CAPACITY_MAX,
+    "HANDLE_INDEX_BITS": ZTS_HANDLE_INDEXBITS,
+    "BODY_MAX_BYTES": ZTS_BODY_MAXBYTES,
+    "REPLAY_WORDS_DEFAULT": ZTS_REPLAY_WORDS_DEFAULT,
+    "REPLAY_WORDS_MAX": ZTS_REPLAY_WORDS_MAX,
+    "PROFILES_DEFAULT": ZTS_PROFILES_DEFAULT,
+    "SKEW_US": ZTS_SKEW_US,
+    "EPOCH_LENGTH_US": ZTS_EPOCH_LENGTH_US,
+    "EPOCH_LENGTH_MIN_US": ZTS_EPOCH_LENGTH_MIN_US,
+    "EPOCH_STEPS_MAX": ZTS_EPOCH_STEPS_MAX,
+    "MAX_AGE_US": ZTS_MAX_AGE_US,
+    "MAX_AGE_MIN_US": ZTS_MAX_AGE_MIN_US,
+    "MAX_AGE_MAX_US": ZTS_MAX_AGE_MAX_US,
+    "FINE_CLOCK_BELOW_US": ZTS_FINE_CLOCK_BELOW_US,
+    "STALE_ALWAYS_MS": ZTS_STALE_ALWAYS_MS,
+    "LEASE_US": ZTS_LEASE_US,
+    "IDLE_S": ZTS_IDLE_S,
+    "LIFETIME_S": ZTS_LIFETIME_S,
+    "POSTURE_MAX_AGE_S": ZTS_POSTURE_MAX_AGE_S,
+}
+
+cdef const zts_sha256_backend *chosen_backend(str name) except NULL:
+    cdef const zts_sha256_backend *backend
+    if name is None:
+        return zts_sha256_best()
+    raw = name.encode("ascii", "replace")
+    backend = zts_sha256_named(raw)
+    if backend is NULL:
+        raise ValueError(f"no SHA-256 back end {name!r} on this machine: expected one of {backends()}")
+    return backend
+
+
+def backends():
+    """Names of the SHA-256 back ends that this machine runs, slowest first."""
+    return tuple([name for name in ("portable", "sha-ni") if zts_sha256_named(name.encode("ascii")) is not NULL])
+
+
+cdef object raise_status(zts_status status):
+    if status == ZTS_TABLE_FULL:
+        raise TableFull("the session table is full: raise its capacity or wait for sessions to end")
+    if status == ZTS_PROFILES_FULL:
+        raise TableFull("no room for another distinct grant: raise the point's number of profiles")
+    if status == ZTS_SEQUENCES_USED_UP:
+        raise SequenceExhausted("every sequence of this installation has been used: renew the session")
+    if status == ZTS_BODY_TOO_LONG:
+        raise ValueError(f"body is over {ZTS_BODY_MAXBYTES} bytes, the most that one token covers")
+    if status == ZTS_BAD_SHAPE:
+        raise InstallationError("this installation is out of range: check epoch length, lifetime and mode")
+    raise SessionEnded("this session is over on this side: install the ticket again or connect anew")
+
+
+cdef uint64_t bounded(object value, str name, uint64_t low, uint64_t high) except? 0:
+    """An int of the caller's, or a sentence about it."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be int, not {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}, expected {low} to {high}")
+    return value
+
+
+cdef const uint8_t *exactly(bytes value, str name, Py_ssize_t size) except NULL:
+    if len(value) != size:
+        raise ValueError(f"{name} is {len(value)} bytes, expected {size}")
+    return <const uint8_t *>PyBytes_AS_STRING(value)
+
+
+@cython.final
+cdef class Profile:
+    """What sessions with equal grants share: which operations in which mode, and their limits.
+
+    ``allowed`` is three bitmaps (NORMAL, RESTRICTED, SUSPENDED) over operation indices; ``limits`` maps an operation's
+    index to (max_age_us, stale_ms); ``digest`` is 32 bytes that name all of it.
+    """
+
+    cdef zts_profile_spec spec
+    cdef readonly bytes digest
+
+    def __init__(self, bytes digest not None, *, allowed, limits, step_up=0, ordered=0,
+                 epoch_length_us=ZTS_EPOCH_LENGTH_US):
+        memset(&self.spec, 0, sizeof(self.spec))
+        memcpy(self.spec.digest, exactly(digest, "digest", 32), 32)
+        self.digest = digest
+        if len(allowed) != 3:
+            raise ValueError(f"allowed has {len(allowed)} bitmaps, expected 3: NORMAL, RESTRICTED, SUSPENDED")
+        for i in range(3):
+            self.spec.allowed[i] = bounded(allowed[i], f"allowed[{i}]", 0, <uint64_t>-1)
+        self.spec.step_up = bounded(step_up, "step_up", 0, <uint64_t>-1)
+        self.spec.ordered = bounded(ordered, "ordered", 0, <uint64_t>-1)
+        self.spec.epoch_length_us = bounded(epoch_length_us, "epoch_length_us", ZTS_EPOCH_LENGTH_MIN_US, 1 << 48)
+        for index, (max_age_us, stale_ms) in limits.items():
+            i = bounded(index, "operation index", 0, ZTS_OPERATIONS_MAX - 1)
+            self.spec.limits[i].max_age_us = bounded(max_age_us, "max_age_us", ZTS_MAX_AGE_MIN_US,
+                                                     min(ZTS_MAX_AGE_MAX_US, epoch_length_us))
+            self.spec.limits[i].stale_ms = bounded(stale_ms, "stale_ms", 0, ZTS_STALE_ALWAYS_MS)
+
+
+cdef class Table:
+    """Sessions of one enforcement point, or the one session of a client, in a flat region of memory.
+
+    The region is private to this process: never in a core dump, locked in RAM where the system allows, and wiped in a
+    forked child, which therefore refuses everything rather than giving second answers about replays.
+    """
+
+    def __cinit__(self, *, operations, capacity=1, profiles=1, window_words=ZTS_REPLAY_WORDS_DEFAULT,
+                  bint client=False, bint manual_clock=False, backend=None):
+        cdef zts_table_shape shape
+        shape.capacity = bounded(capacity, "capacity", 1, ZTS_TABLE_CAPACITY_MAX)
+        shape.profiles = bounded(profiles, "profiles", 1, 65535)
+        shape.window_words = bounded(window_words, "window_words", 1, ZTS_REPLAY_WORDS_MAX)
+        shape.receives = ZTS_DIRECTION_REPLY if client else ZTS_DIRECTION_REQUEST
+        shape.clock_kind = ZTS_CLOCK_MANUAL if manual_clock else ZTS_CLOCK_SYSTEM
+        self.operations = tuple(operations)
+        self.records = {}
+        self.region_bytes = zts_table_bytes(&shape)
+        if self.region_bytes == 0:
+            raise ValueError(f"window_words is {window_words}, expected a power of two; a client has one slot")
+        self.map_region()
+        if zts_table_format(self.region, self.region_bytes, &shape) != ZTS_DONE:
+            raise ValueError("the table cannot have this shape")
+        if zts_table_attach(&self.table, self.region, self.region_bytes, chosen_backend(backend)) != ZTS_DONE:
+            raise ValueError("the table's memory could not be attached")
+
+    def __dealloc__(self):
+        if self.region is not NULL:
+            zts_wipe(self.region, self.table.header.slots_at)
+            self.wipe_slots()
+            munmap(self.region, self.region_bytes)
+
+    cdef int map_region(self) except -1:
+        self.region = mmap(NULL, self.region_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        if self.region == MAP_FAILED:
+            self.region = NULL
+            raise MemoryError(f"no {self.region_bytes} bytes for the session table")
+        if madvise(self.region, self.region_bytes, MADV_WIPEONFORK):
+            raise MemoryError("this kernel cannot keep the session table out of forked processes")
+        madvise(self.region, self.region_bytes, MADV_DONTDUMP)
+        madvise(self.region, self.region_bytes, MADV_HUGEPAGE)
+        mlock2(self.region, self.region_bytes, MLOCK_ONFAULT)  # refused without the right to: the swap is then yours
+        return 0
+
+    @property
+    def capacity(self):
+        """How many sessions fit."""
+        return self.table.capacity
+
+    @property
+    def live(self):
+        """How many sessions are installed."""
+        return self.table.header.live
+
+    @property
+    def memory_bytes(self):
+        """Size of the region; memory of slots never used is not touched."""
+        return self.region_bytes
+
+    # ---- Sessions
+
+    def install(self, Profile profile not None, bytes segment_secret not None, bytes nonce not None, record, *,
+                lifetime_us, idle_s=ZTS_IDLE_S, handle=0, now_us=None):
+        """Puts a session into a slot; returns (handle, session time in microseconds that its epochs start from).
+
+        A client passes the handle and time that the point answered with; a point passes neither. ``record`` is kept for
+        ``SessionView``. Raises TableFull, or InstallationError for values out of range.
+        """
+        cdef zts_installation what
+        cdef uint64_t given = 0
+        what.profile = &profile.spec
+        what.segment_secret = exactly(segment_secret, "segment_secret", ZTS_SECRET_BYTES)
+        what.nonce = exactly(nonce, "nonce", ZTS_NONCE_BYTES)
+        what.random_bits = int.from_bytes(os.urandom(8), "little")
+        what.handle = bounded(handle, "handle", 0, <uint64_t>-1)
+        what.lifetime_us = bounded(lifetime_us, "lifetime_us", 1, 1 << 60)
+        what.idle_limit_s = bounded(idle_s, "idle_s", 1, 1 << 31)
+        if now_us is None:
+            what.now_us = zts_clock_now_us(&self.table.header.clock, 1)
+        else:
+            what.now_us = bounded(now_us, "now_us", 0, 1 << 60)
+            zts_clock_start(&self.table.header.clock, what.now_us)
+        cdef zts_status status = zts_table_install(&self.table, &what, &given)
+        if status != ZTS_DONE:
+            raise_status(status)
+        self.records[given] = record
+        return given, what.now_us
+
+    def set_mode(self, uint64_t handle, str mode not None):
+        """NORMAL, RESTRICTED or SUSPENDED, seen by the very next verify. False when the session is not here."""
+        if mode not in MODES[1:4]:
+            raise ValueError(f"mode is {mode!r}, expected one of {MODES[1:4]}")
+        cdef int number = MODES.index(mode)
+        return zts_table_set_mode(&self.table, handle, <zts_mode>number) == ZTS_DONE
+
+    def end(self, uint64_t handle, *, bint revoked):
+        """Ends a session and wipes its keys; its handle is then REVOKED, or unknown. False when it is not here."""
+        cdef zts_mode as_ = ZTS_MODE_REVOKED if revoked else ZTS_MODE_FREE
+        self.records.pop(handle, None)
+        return zts_table_end(&self.table, handle, as_) == ZTS_DONE
+
+    def narrow(self, bytes digest not None, allowed):
+        """Intersects the bitmaps of every session with this profile; False when there is none."""
+        cdef uint64_t[3] bitmaps
+        for i in range(3):
+            bitmaps[i] = bounded(allowed[i], f"allowed[{i}]", 0, <uint64_t>-1)
+        return zts_table_narrow(&self.table, exactly(digest, "digest", 32), bitmaps) == ZTS_DONE
+
+    def sweep(self, uint32_t first=0, uint32_t count=0xFFFFFFFF):
+        """Ends expired sessions and advances silent ones, over ``count`` slots from ``first``; how many it ended."""
+        cdef uint32_t ended
+        with nogil:
+            ended = zts_table_sweep(&self.table, first, count)
+        if ended:
+            self.records = {h: r for h, r in self.records.items() if self.live_slot(h) is not NULL}
+        return ended
+
+    def session(self, uint64_t handle):
+        """State and counters of one live session as a dict, or None."""
+        cdef zts_slot *slot = self.live_slot(handle)
+        if slot is NULL:
+            return None
+        refused = {VERDICTS[ZTS_SLOT_FIRST_VERDICT + i]: slot.refused[i]
+                   for i in range(ZTS_VERDICT_COUNT - ZTS_SLOT_FIRST_VERDICT)}
+        return {"mode": MODES[slot.mode], "epoch": slot.epoch, "accepted": slot.accepted, "sent": slot.sent,
+                "last_accepted_us": slot.last_accepted_us, "expires_at_us": slot.expires_at_us, "refused": refused}
+
+    def refused(self):
+        """Refusals of the whole table by verdict name, strangers included."""
+        return {VERDICTS[i]: self.table.header.refused[i] for i in range(1, ZTS_VERDICT_COUNT)}
+
+    # ---- Time
+
+    def now_us(self):
+        """Session time, microseconds."""
+        return zts_clock_now_us(&self.table.header.clock, 1)
+
+    def set_lease(self, deadline_us):
+        """Session time until which this table's knowledge counts as fresh; None: for ever (a client)."""
+        self.table.header.lease_deadline_us = <uint64_t>-1 if deadline_us is None else <uint64_t>deadline_us
+
+    @property
+    def lease_deadline_us(self):
+        """Session time at which the lease runs out."""
+        return self.table.header.lease_deadline_us
+
+    def fold_suspend(self):
+        """Adds the time that the machine slept since."""
+        zts_clock_fold_suspend(&self.table.header.clock)
+
+    def set_manual_clock(self, uint64_t machine_us):
+        """Moves the machine's clock of a table made with manual_clock=True."""
+        self.table.header.clock.manual_us = machine_us
+
+    # ---- Tests
+
+    def snapshot_for_testing_only(self):
+        """Every byte that a refused call must not change: profiles, slots without their refusal counters."""
+        cdef uint64_t start = self.table.header.profiles_at
+        cdef bytearray copy = bytearray(
+            PyBytes_FromStringAndSize(<char *>self.region + start, self.region_bytes - start))
+        cdef zts_slot *slot = zts_table_slot(&self.table, 0)
+        cdef Py_ssize_t at = <char *>slot.refused - <char *>self.region - start
+        for i in range(self.table.capacity):
+            copy[at + i * self.table.slot_bytes:at + i * self.table.slot_bytes + 48] = bytes(48)
+        return bytes(copy)
+
+    def set_sent_for_testing_only(self, uint64_t handle, uint64_t sent):
+        """Pretends that so many messages were signed."""
+        cdef zts_slot *slot = self.live_slot(handle)
+        if slot is NULL:
+            raise SessionEnded("no such session")
+        slot.sent = sent
+
+    # ---- For the call path
+
+    cdef zts_verdict verify(self, const uint8_t *token, const uint8_t *body, size_t body_bytes, uint32_t operation,
+                            zts_call *call) noexcept nogil:
+        return zts_token_verify(&self.table, token, body, body_bytes, operation, call)
+
+    cdef zts_status sign(self, uint64_t handle, uint32_t operation, const uint8_t *body, size_t body_bytes,
+                         uint8_t *token) noexcept nogil:
+        return zts_token_sign(&self.table, handle, operation, body, body_bytes, token)
+
+    cdef size_t verify_batch(self, const uint8_t *tokens, const zts_bodies *bodies, size_t count, uint32_t operation,
+                             uint8_t *verdicts) noexcept nogil:
+        return zts_token_verify_batch(&self.table, tokens, bodies, count, operation, verdicts)
+
+    cdef zts_status sign_batch(self, uint64_t handle, uint32_t operation, const zts_bodies *bodies, size_t count,
+                               uint8_t *tokens) noexcept nogil:
+        return zts_token_sign_batch(&self.table, handle, operation, bodies, count, tokens)
+
+    cdef zts_verdict count_malformed(self) noexcept nogil:
+        return zts_token_refuse_malformed(&self.table)
+
+    cdef void learn(self, uint64_t peer_us) noexcept nogil:
+        zts_clock_learn(&self.table.header.clock, peer_us)
+
+    cdef zts_slot *live_slot(self, uint64_t handle) noexcept nogil:
+        cdef zts_slot *slot = zts_table_slot_of(&self.table, handle)
+        if slot is NULL or handle == 0 or slot.handle != handle:
+            return NULL
+        if slot.mode == ZTS_MODE_FREE or slot.mode == ZTS_MODE_REVOKED:
+            return NULL
+        return slot
+
+    cdef int wipe_slots(self) noexcept nogil:
+        """Slots that were never used are left alone: writing them would make the system find memory for them."""
+        cdef uint32_t i
+        cdef zts_slot *slot
+        for i in range(self.table.capacity):
+            slot = zts_table_slot(&self.table, i)
+            if slot.handle:
+                zts_wipe(slot, self.table.slot_bytes)
+        return 0
+
+
+# ---- Hashing by itself
+
+def hmac_sha256(const uint8_t[::1] key not None, const uint8_t[::1] message not None, *, str backend=None):
+    """HMAC-SHA-256 (RFC 2104, FIPS 198-1) of any message under any key, 32 bytes, as the core computes it."""
+    cdef const zts_sha256_backend *which = chosen_backend(backend)
+    cdef bytes mac = PyBytes_FromStringAndSize(NULL, 32)
+    zts_hmac(which, &key[0] if key.shape[0] else NULL, key.shape[0],
+             &message[0] if message.shape[0] else NULL, message.shape[0], <uint8_t *>PyBytes_AS_STRING(mac))
+    return mac
+
+
+def sha256(const uint8_t[::1] message not None, *, str backend=None):
+    """SHA-256 (FIPS 180-4), 32 bytes, as the core computes it."""
+    cdef const zts_sha256_backend *which = chosen_backend(backend)
+    cdef bytes digest = PyBytes_FromStringAndSize(NULL, 32)
+    zts_sha256(which, &message[0] if message.shape[0] else NULL, message.shape[0],
+               <uint8_t *>PyBytes_AS_STRING(digest))
+    return digest
+
+
+def mac_pair_for_testing_only(bytes key not None, bytes first not None, bytes second not None, *, str backend=None):
+    """The 16-byte tags of two messages (32 header bytes, then the body) by both lanes and by one: ((a, b), (a, b))."""
+    cdef const zts_sha256_backend *which = chosen_backend(backend)
+    cdef zts_hmac_key state
+    cdef zts_mac_job[2] jobs
+    cdef uint8_t[2][16] paired
+    cdef uint8_t[2][16] alone
+    if len(first) < 32 or len(second) < 32:
+        raise ValueError("each message is a 32-byte header followed by a body")
+    zts_hmac_key_init(which, &state, <const uint8_t *>PyBytes_AS_STRING(key), len(key))
+    messages = (first, second)
+    for i in range(2):
+        message = <bytes>messages[i]
+        jobs[i].key = &state
+        jobs[i].header = <const uint8_t *>PyBytes_AS_STRING(message)
+        jobs[i].body = jobs[i].header + 32
+        jobs[i].body_bytes = len(message) - 32
+        which.mac(&jobs[i], alone[i])
+    which.mac_pair(jobs, paired)
+    return (paired[0][:16], paired[1][:16]), (alone[0][:16], alone[1][:16])
