@@ -43,7 +43,7 @@ def names(grant: Grant | None, bitmap: int) -> set[str]:
 def test_healthy_algorithm_gets_its_segment_with_the_worse_modes_narrowed(
     policy: PolicySet, healthy: dict[str, str]
 ) -> None:
-    """NORMAL: what is permitted; RESTRICTED: what reduces risk or reads; SUSPENDED: what is always allowed."""
+    """NORMAL: all permitted; RESTRICTED: what reduces risk or reads; SUSPENDED: what is always allowed."""
     grant = grant_for(policy, ALGORITHM, healthy)
     assert grant is not None
     everything = {"submit", "amend", "cancel", "cancel-all", "block-trade", "status"}

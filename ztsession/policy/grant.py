@@ -17,15 +17,9 @@ from ztsession.errors import WireError
 from ztsession.wire import canonical
 from ztsession.wire.schema import VERSION, Integer, ListOf, MapOf, Message, Name, Octets, Row, Text
 
-__all__ = ["GRANT_MAX_BYTES", "NORMAL", "RESTRICTED", "REVOKED", "SUSPENDED", "Grant"]
+__all__ = ["GRANT_MAX_BYTES", "Grant"]
 
 GRANT_MAX_BYTES: Final = 16_384
-
-#: Positions of the modes in ``allowed``; REVOKED allows nothing and has no place there.
-NORMAL: Final = 0
-RESTRICTED: Final = 1
-SUSPENDED: Final = 2
-REVOKED: Final = 3
 
 _U32: Final = 2**32 - 1
 _U64: Final = 2**64 - 1
