@@ -177,7 +177,7 @@ class _Source:
     text: str
 
     def line_of(self, wanted: tuple[str, ...]) -> int | None:
-        """Return the line of the key, else of the nearest table around it, else None."""
+        """Return the line where the key first stands, else the nearest table around it, else None."""
         best: tuple[int, int] | None = None
         table: tuple[str, ...] = ()
         for number, line in enumerate(self.text.splitlines(), 1):
@@ -186,8 +186,10 @@ class _Source:
             if here is None:
                 continue
             table, here = (here, here) if header else (table, table + here)
-            if wanted[: len(here)] == here and (best is None or len(here) > best[0]):
-                best = (len(here), number)
+            # A longer name also declares the tables it passes through: [subjects.a] is where subjects begins.
+            common = min(len(here), len(wanted))
+            if here[:common] == wanted[:common] and (best is None or common > best[0]):
+                best = (common, number)
         return None if best is None else best[1]
 
 
