@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ztsession.errors import ConfigurationError
+from ztsession.errors import ConfigurationError, EvidenceError
 from ztsession.wire.names import is_name
+from ztsession.wire.signature import PUBLIC_KEY_BYTES, check_public_key
 
 __all__ = ["MAX_FILE_BYTES", "Table", "read_private_toml", "read_toml", "write_private"]
 
@@ -141,6 +142,15 @@ class Table:
             raise self.error(f"expected {2 * size_bytes} digits of lower-case hexadecimal", key)
         return bytes.fromhex(value)
 
+    def public_key(self, key: str) -> bytes:
+        """Return the Ed25519 public key that ``key`` gives in hexadecimal, 32 bytes."""
+        value = self.octets(key, PUBLIC_KEY_BYTES)
+        try:
+            check_public_key(value)
+        except EvidenceError as error:
+            raise self.error(f"expected an Ed25519 public key: {error}", key) from None
+        return value
+
     def table(self, key: str) -> Table:
         """Return the table at ``key``; an empty one if there is none."""
         value = self._values.get(key, {})
@@ -152,6 +162,18 @@ class Table:
         """Return each key and its table, all keys being tables."""
         for key in self._values:
             yield key, self.table(key)
+
+    def holders(self) -> Iterator[tuple[str, Table]]:
+        """Return each name and its table; a name must be one, and each ``public_key`` belong to one name."""
+        owner: dict[bytes, str] = {}
+        for name, table in self.tables():
+            if not is_name(name):
+                raise table.error("expected a name of 1 to 128 characters from A-Z a-z 0-9 . _ : / @ -")
+            other = owner.setdefault(table.public_key("public_key"), name)
+            if other != name:
+                # Two behind one key could each pass for the other.
+                raise table.error(f"expected a key of its own, {other} has the same", "public_key")
+            yield name, table
 
 
 def _parse(path: Path, data: bytes) -> Table:
