@@ -59,7 +59,10 @@ def _dpkg_packages(status: Path) -> Iterable[str]:
 def _dpkg_installed(fields: dict[str, str]) -> Iterable[str]:
     # "want flag status", for example "install ok installed" or "deinstall ok config-files".
     if fields.get("status", "").split()[-1:] == ["installed"]:
-        yield f"{fields['package']}={fields['version']}/{fields['architecture']}"
+        try:
+            yield f"{fields['package']}={fields['version']}/{fields['architecture']}"
+        except KeyError as error:
+            raise ValueError(f"an installed package has no {error} field") from None
 
 
 def _rpm_packages(database: Path) -> Iterable[str]:
