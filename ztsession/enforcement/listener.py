@@ -1,0 +1,124 @@
+"""The point's ear: applies the Authority's changes and keeps the lease.
+
+The lease is the safety property and everything else only makes it fast: a change may be pushed within microseconds, but
+only a signed, complete answer to the point's own question extends how long the point may trust what it knows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from ztsession._core import Table
+from ztsession.bus.change import Change
+from ztsession.bus.feed import FeedRequest, FeedSource, read_answer
+from ztsession.errors import ZtsError
+from ztsession.limits import LEASE_US
+from ztsession.risk.levels import Mode
+
+__all__ = ["Listener"]
+
+_log = logging.getLogger("ztsession.enforcement")
+
+
+class Listener:
+    """Applies changes to one table, in the order of their numbers and without a gap. Thread-safe."""
+
+    def __init__(
+        self,
+        segment: str,
+        table: Table,
+        source: FeedSource,
+        authority_key: bytes,
+        *,
+        ended: Callable[[bytes], int | None],
+        handle_of: Callable[[bytes], int | None],
+        lease_us: int = LEASE_US,
+    ) -> None:
+        self._segment, self._table, self._source, self._authority_key = segment, table, source, authority_key
+        self._ended, self._handle_of, self._lease_us = ended, handle_of, lease_us
+        self._lock = threading.RLock()
+        self._applied = 0
+        #: Modes other than NORMAL, also of sessions that are not installed here yet (R16).
+        self._modes: dict[bytes, Mode] = {}
+        #: Bitmaps of profiles that were narrowed: holds for tickets that are presented later, too.
+        self._narrowed: dict[bytes, list[int]] = {}
+        # Nothing was heard yet, so nothing is trusted yet.
+        table.set_lease(0)
+
+    def mode_of(self, session: bytes) -> str:
+        """The mode that a session starts with when it is installed."""
+        with self._lock:
+            return self._modes.get(session, Mode.NORMAL).name
+
+    def apply(self, change: Change) -> None:
+        """Take one pushed change; one that comes too early is left for :meth:`ask`, which fills the gap."""
+        with self._lock:
+            if change.number == self._applied + 1:
+                self._obey(change)
+                self._applied = change.number
+            elif change.number > self._applied:
+                self._catch_up()
+
+    def ask(self, wait_ms: int = 0) -> bool:
+        """Ask the Authority what is new and extend the lease; False when it could not be had."""
+        try:
+            asked_us = self._catch_up(wait_ms)
+        except ZtsError as error:
+            _log.warning("segment %s did not hear from its Authority: %s", self._segment, error)
+            return False
+        self._table.fold_suspend()
+        self._table.set_lease(max(asked_us + self._lease_us, self._table.lease_deadline_us))
+        return True
+
+    def renarrow(self, profile: bytes) -> None:
+        """A profile has come (back) into the table: what was taken from it stays taken."""
+        with self._lock:
+            allowed = self._narrowed.get(profile)
+        if allowed is not None:
+            self._table.narrow(profile, allowed)
+
+    def _catch_up(self, wait_ms: int = 0) -> int:
+        """Apply all there is; the session time at which the last, complete answer was asked for."""
+        while True:
+            asked_us = self._table.now_us()
+            request = FeedRequest(self._segment, os.urandom(32), self._applied, wait_ms)
+            answer = self._source.feed(request.to_bytes())
+            changes, complete = read_answer(answer, request, self._authority_key)
+            with self._lock:
+                for change in changes:
+                    if change.number == self._applied + 1:
+                        self._obey(change)
+                        self._applied = change.number
+            if complete:
+                return asked_us
+            wait_ms = 0
+
+    def _obey(self, change: Change) -> None:
+        if change.kind == "narrow":
+            self._narrow(change)
+        elif change.kind in ("mode", "revoke"):
+            self._set_mode(change.session, Mode.REVOKED if change.kind == "revoke" else Mode(change.mode))
+
+    def _set_mode(self, session: bytes, mode: Mode) -> None:
+        if self._modes.get(session) is Mode.REVOKED:
+            return
+        if mode is Mode.NORMAL:
+            self._modes.pop(session, None)
+        else:
+            self._modes[session] = mode
+        if mode is Mode.REVOKED:
+            handle = self._ended(session)
+            if handle is not None:
+                self._table.end(handle, revoked=True)
+            return
+        handle = self._handle_of(session)
+        if handle is not None:
+            self._table.set_mode(handle, mode.name)
+
+    def _narrow(self, change: Change) -> None:
+        held = self._narrowed.get(change.profile, [2**64 - 1] * 3)
+        self._narrowed[change.profile] = [a & b for a, b in zip(held, change.allowed, strict=True)]
+        self._table.narrow(change.profile, change.allowed)

@@ -1,0 +1,227 @@
+"""The enforcement point: one object per segment in each service.
+
+    point = EnforcementPoint(segment="orders", authority=authority)
+
+    @point.protect("orders.submit")
+    def submit(session, body): ...
+
+It holds the session table, takes tickets, obeys the Authority's changes, and hands out the calls that verify. All slow
+things happen when a session is installed or changed; ``protect`` and ``verifier`` bind an operation once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from ztsession._batch import verify_batch
+from ztsession._calls import Protected, SessionView, Signer, Verifier
+from ztsession._core import Table
+from ztsession.bus.change import Change
+from ztsession.bus.feed import FeedSource
+from ztsession.enforcement.installer import Installer
+from ztsession.enforcement.listener import Listener
+from ztsession.errors import ConfigurationError, InstallationError, TableFull, WireError, ZtsError
+from ztsession.limits import LEASE_US, PROFILES_DEFAULT, REPLAY_WORDS_DEFAULT
+from ztsession.policy.catalog import Segment
+from ztsession.tickets.installation import InstallRefusal
+from ztsession.tickets.segment_key import SegmentKey
+
+__all__ = ["EnforcementPoint", "PointAuthority"]
+
+#: The table's memory is only touched where sessions live, so a generous default costs nothing.
+CAPACITY_DEFAULT = 65_536
+
+_log = logging.getLogger("ztsession.enforcement")
+
+
+class PointAuthority(FeedSource, Protocol):
+    """What a point needs of its Authority: in one process the Authority itself, else a RemoteAuthority."""
+
+    @property
+    def ticket_key(self) -> bytes:
+        """The Ed25519 public key that tickets and feed answers are signed with, 32 bytes."""
+
+    def segment(self, name: str) -> Segment:
+        """The segment's operations and limits."""
+
+    def segment_key(self, name: str) -> SegmentKey:
+        """The segment's private key."""
+
+    def subscribe(self, receiver: Callable[[Change], None]) -> Callable[[], None]:
+        """Push changes to ``receiver`` as they happen; returns the way to stop."""
+
+
+class EnforcementPoint:
+    """Verifies every call of one segment. Thread-safe; ``close()`` it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        segment: str,
+        *,
+        authority: PointAuthority,
+        capacity: int = CAPACITY_DEFAULT,
+        profiles: int = PROFILES_DEFAULT,
+        window_words: int = REPLAY_WORDS_DEFAULT,
+        lease_us: int = LEASE_US,
+        manual_clock: bool = False,
+        wall_clock: Callable[[], float] = time.time,
+        backend: str | None = None,
+    ) -> None:
+        """Make the point and hear from the Authority once.
+
+        ``capacity``: sessions; ``profiles``: distinct decisions among them; ``window_words``: replay window, 32 sequences
+        each; ``lease_us``: how long to trust without hearing. With ``manual_clock`` no thread runs, and time moves by
+        ``table.set_manual_clock`` (tests). TransportError when the Authority cannot be reached.
+        """
+        self._segment = authority.segment(segment)
+        self.table = Table(
+            operations=[operation.full_name for operation in self._segment.operations],
+            capacity=capacity,
+            profiles=profiles,
+            window_words=window_words,
+            manual_clock=manual_clock,
+            backend=backend,
+        )
+        key = authority.segment_key(segment)
+        self._installer = Installer(self.table, self._segment, key, authority.ticket_key, clock=wall_clock)
+        self._listener = Listener(
+            segment,
+            self.table,
+            authority,
+            authority.ticket_key,
+            ended=self._installer.forget,
+            handle_of=self._installer.handle_of,
+            lease_us=lease_us,
+        )
+        self._unsubscribe = authority.subscribe(self._listener.apply)
+        self._stopping = threading.Event()
+        self.maintain()
+        if not manual_clock:
+            _Housekeeper.start(self, lease_us / 4e6, self._stopping)
+
+    # ---- The call path
+
+    def protect(self, operation: str) -> Callable[[Callable[..., Any]], Protected]:
+        """Decorate a handler ``(session, body, ...)`` into one that is called with ``(token, body, ...)``.
+
+        Works on functions, methods and ``async def``. The call raises a subclass of ``Denied`` when it is refused.
+        """
+        self._known(operation)
+        return lambda handler: Protected(self.table, operation, handler)
+
+    def verifier(self, operation: str | None = None) -> Verifier:
+        """The bare call ``(token, body) -> SessionView``; without an operation it takes any and the view names it."""
+        if operation is not None:
+            self._known(operation)
+        return Verifier(self.table, operation)
+
+    def verify_batch(
+        self, operation: str, tokens: Any, bodies: Any, offsets: Any = None, out: Any = None
+    ) -> Any:
+        """Verdict codes for many calls, one byte each, in order (names: ``ztsession.VERDICTS``); GIL released.
+
+        ``tokens``: n x 48 bytes; ``bodies``: n of one length, or any lengths with ``offsets`` (n+1 of 64 bits).
+        """
+        self._known(operation)
+        return verify_batch(self.table, operation, tokens, bodies, offsets, out)
+
+    def signer(self, session: SessionView | int, operation: str) -> Signer:
+        """The call ``(body) -> token`` towards one session: replies and pushed messages. Takes a view or a handle."""
+        self._known(operation)
+        handle = session if isinstance(session, int) else session.handle
+        return Signer(self.table, handle, operation)
+
+    def sign_reply(self, session: SessionView, body: bytes) -> bytes:
+        """The token of one reply to the call that ``session`` came from."""
+        return Signer(self.table, session.handle, session.operation)(body)
+
+    # ---- Sessions
+
+    def install(self, request: bytes) -> bytes:
+        """Take an encoded InstallRequest from anybody; returns the encoded answer, or a refusal with a coarse reason."""
+        try:
+            answer = self._installer.install(request, self._listener.mode_of)
+        except (InstallationError, WireError, ValueError) as error:
+            reason = error.reason if isinstance(error, TableFull | WireError) else "refused"
+            _log.warning("segment %s refused an installation: %s", self._segment.name, error)
+            return InstallRefusal(reason).to_bytes()
+        record = self.table.records.get(answer.handle)
+        if record is not None:
+            self._listener.renarrow(record.profile)
+        return answer.to_bytes()
+
+    #: A point is its own in-memory transport: ``exchange`` is what a connection calls with each message.
+    exchange = install
+
+    def end(self, session: bytes) -> bool:
+        """Log a session out here (16-byte id); False when it is not installed."""
+        handle = self._installer.forget(session)
+        return handle is not None and self.table.end(handle, revoked=False)
+
+    def session(self, view: SessionView | int) -> dict[str, Any] | None:
+        """State and counters of one live session, None when it is over."""
+        return self.table.session(view if isinstance(view, int) else view.handle)
+
+    def refused(self) -> dict[str, int]:
+        """How many calls were refused, by verdict name."""
+        return self.table.refused()
+
+    def maintain(self) -> bool:
+        """Hear from the Authority, end what expired, advance what is silent; False when the Authority did not answer.
+
+        A thread does this four times a lease; call it yourself only with a manual clock.
+        """
+        heard = self._listener.ask()
+        self.table.sweep()
+        self._installer.sweep()
+        return heard
+
+    def close(self) -> None:
+        """Stop listening. The lease then runs out, and with it what needs one."""
+        self._stopping.set()
+        self._unsubscribe()
+
+    def __enter__(self) -> Self:
+        """The point itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def _known(self, operation: str) -> None:
+        if operation not in self.table.operations:
+            names = ", ".join(self.table.operations)
+            raise ConfigurationError(f"segment {self._segment.name!r} has no operation {operation!r}, only {names}")
+
+
+class _Housekeeper:
+    """Runs ``maintain`` while its point is alive; holds it weakly, so that a dropped point does not live for ever."""
+
+    @staticmethod
+    def start(point: EnforcementPoint, every_s: float, stopping: threading.Event) -> None:
+        reference = weakref.ref(point, lambda _: stopping.set())
+        name = f"ztsession-{point._segment.name}"
+        threading.Thread(target=_Housekeeper._run, args=(reference, every_s, stopping), name=name, daemon=True).start()
+
+    @staticmethod
+    def _run(
+        reference: weakref.ReferenceType[EnforcementPoint], every_s: float, stopping: threading.Event
+    ) -> None:
+        while not stopping.wait(every_s):
+            point = reference()
+            if point is None:
+                return
+            try:
+                point.maintain()
+            except ZtsError:
+                _log.exception("housekeeping of segment %s failed; the lease decides", point._segment.name)
+            del point

@@ -1,0 +1,50 @@
+"""The protocol's numbers, read from the C core: each is declared once, in ``ext/src/zts_limits.h``.
+
+Units are in the names (``_US`` microseconds, ``_S`` seconds, ``_BYTES`` bytes, ``_BITS`` bits).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ztsession._core import LIMITS
+
+__all__ = [
+    "BODY_MAX_BYTES",
+    "EPOCH_LENGTH_US",
+    "EPOCH_STEPS_MAX",
+    "FINE_CLOCK_BELOW_US",
+    "IDLE_S",
+    "LEASE_US",
+    "LIFETIME_S",
+    "MAX_AGE_US",
+    "OPERATIONS_MAX",
+    "PROFILES_DEFAULT",
+    "PROTOCOL_VERSION",
+    "REPLAY_WORDS_DEFAULT",
+    "SEQUENCE_MAX",
+    "SKEW_US",
+    "STALE_ALWAYS_MS",
+    "TABLE_CAPACITY_MAX",
+    "TOKEN_BYTES",
+    "TOKEN_TEXT_BYTES",
+]
+
+PROTOCOL_VERSION: Final = LIMITS["PROTOCOL_VERSION"]
+TOKEN_BYTES: Final = LIMITS["TOKEN_BYTES"]
+TOKEN_TEXT_BYTES: Final = LIMITS["TOKEN_TEXT_BYTES"]
+OPERATIONS_MAX: Final = LIMITS["OPERATIONS_MAX"]
+SEQUENCE_MAX: Final = LIMITS["SEQUENCE_MAX"]
+TABLE_CAPACITY_MAX: Final = LIMITS["TABLE_CAPACITY_MAX"]
+BODY_MAX_BYTES: Final = LIMITS["BODY_MAX_BYTES"]
+REPLAY_WORDS_DEFAULT: Final = LIMITS["REPLAY_WORDS_DEFAULT"]
+PROFILES_DEFAULT: Final = LIMITS["PROFILES_DEFAULT"]
+SKEW_US: Final = LIMITS["SKEW_US"]
+EPOCH_LENGTH_US: Final = LIMITS["EPOCH_LENGTH_US"]
+EPOCH_STEPS_MAX: Final = LIMITS["EPOCH_STEPS_MAX"]
+MAX_AGE_US: Final = LIMITS["MAX_AGE_US"]
+FINE_CLOCK_BELOW_US: Final = LIMITS["FINE_CLOCK_BELOW_US"]
+STALE_ALWAYS_MS: Final = LIMITS["STALE_ALWAYS_MS"]
+LEASE_US: Final = LIMITS["LEASE_US"]
+IDLE_S: Final = LIMITS["IDLE_S"]
+LIFETIME_S: Final = LIMITS["LIFETIME_S"]
