@@ -93,7 +93,7 @@ def test_signal_hits_the_sessions_of_its_target_and_no_others() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_evidence_clears_what_it_answers_and_nothing_else(kind: str) -> None:
-    """A signal hits all sessions of its subject or on its device, or the one session that it names."""
+    """Evidence answers drift and behaviour; a stolen credential, a threat, an operator's word stay."""
     engine = watching()
     engine.signal(signal("a", kind))
     changes = engine.reauthenticated(ONE, engine.mark())

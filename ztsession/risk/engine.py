@@ -133,7 +133,7 @@ class RiskEngine:
 
     @classmethod
     def restore(cls, standing: bytes | None, sessions: Iterable[bytes]) -> RiskEngine:
-        """Rebuild from ``standing_state()`` and each ``SessionRisk.to_bytes()``; WireError if any is damaged."""
+        """Rebuild from ``standing_state()`` and every ``SessionRisk.to_bytes()``; WireError if damaged."""
         engine = cls()
         if standing is not None:
             form = _StandingForm.from_bytes(standing)

@@ -76,7 +76,7 @@ class SessionRisk:
         return self._answered(Level.HIGH, mark)
 
     def without(self, kind: str, target: tuple[str, str]) -> SessionRisk:
-        """The state after an operator resolved a kind of signal against a target; a revoked session stays so."""
+        """The state after an operator resolved a kind against a target; a revoked session stays so."""
         if self.mode is Mode.REVOKED:
             return self
         left = [r for r in self.unresolved if (r.signal.kind, r.signal.target) != (kind, target)]

@@ -1,0 +1,1 @@
+"""Audit: what was decided, when and why, written before it takes effect."""
