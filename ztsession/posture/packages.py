@@ -8,7 +8,6 @@ the same digest.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def package_set(root: Path) -> str:
         for name in _RPM:
             if (root / name).exists():
                 return _digest("rpm", _rpm_packages(root / name))
-    except (OSError, ValueError, sqlite3.Error):
+    except (OSError, ValueError):
         return "unknown"
     return "unknown"
 
@@ -67,15 +66,20 @@ def _dpkg_installed(fields: dict[str, str]) -> Iterable[str]:
 
 def _rpm_packages(database: Path) -> Iterable[str]:
     """Return the digest of each installed package's header, which covers its name, version and content."""
+    # Imported where it is needed: most hosts have no such database, and every client pays for imports.
+    import sqlite3
+
     # Read as it lies, without locks or journal; a journal that is not yet folded in would be missed.
     journal = database.with_name(database.name + "-wal")
     if journal.exists() and journal.stat().st_size:
         raise ValueError("the package database is being written")
-    with contextlib.closing(
-        sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
-    ) as db:
-        headers = [str(key) for (key,) in db.execute("SELECT key FROM Sha1header")]
-        (packages,) = db.execute("SELECT count(*) FROM Packages").fetchone()
+    place = f"{database.resolve().as_uri()}?mode=ro&immutable=1"
+    try:
+        with contextlib.closing(sqlite3.connect(place, uri=True)) as db:
+            headers = [str(key) for (key,) in db.execute("SELECT key FROM Sha1header")]
+            (packages,) = db.execute("SELECT count(*) FROM Packages").fetchone()
+    except sqlite3.Error as error:
+        raise ValueError(f"the package database cannot be read: {error}") from None
     if len(headers) != packages:
         raise ValueError("a package has no header digest")
     return headers
