@@ -31,7 +31,8 @@ class Channel(Unforkable):
         self._session_secret = handshake.export(SESSION_LABEL)
         self._handshake_hash = handshake.handshake_hash
         remote = handshake.remote_static
-        assert remote is not None  # noqa: S101 - every pattern here ends with both static keys known
+        if remote is None:
+            raise HandshakeError("the handshake ended without the peer's static key")
         self._remote_static = remote
 
     @property

@@ -58,16 +58,19 @@ def _pack(value: object) -> bytes:
 
 
 def _ordered(value: object, depth: int) -> object:
-    kind = type(value)
-    if kind is dict or kind is list or kind is tuple:
-        if depth == 0:
-            raise WireError(f"value is nested deeper than {MAX_DEPTH}")
-        if isinstance(value, dict):
-            # Text orders by code point, which is also the order of its UTF-8 bytes.
-            return {key: _ordered(value[key], depth - 1) for key in sorted(value, key=_text_key)}
-        assert isinstance(value, (list, tuple))  # noqa: S101 - tells the type checker what the lines above say
+    if type(value) is dict:
+        _check_depth(depth)
+        # Text orders by code point, which is also the order of its UTF-8 bytes.
+        return {key: _ordered(value[key], depth - 1) for key in sorted(value, key=_text_key)}
+    if type(value) is list or type(value) is tuple:
+        _check_depth(depth)
         return [_ordered(item, depth - 1) for item in value]
     return _scalar(value)
+
+
+def _check_depth(depth: int) -> None:
+    if depth == 0:
+        raise WireError(f"value is nested deeper than {MAX_DEPTH}")
 
 
 def _text_key(key: object) -> str:
@@ -155,8 +158,7 @@ class _Reader:
         return self._data[position]
 
     def _count(self, declared: int, bytes_each: int, depth: int) -> int:
-        if depth == 0:
-            raise WireError(f"value is nested deeper than {MAX_DEPTH}")
+        _check_depth(depth)
         if declared * bytes_each > len(self._data) - self._source.tell():
             raise WireError("message is cut short")
         return declared
