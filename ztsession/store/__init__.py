@@ -1,0 +1,1 @@
+"""Store: the Authority's state on disk."""

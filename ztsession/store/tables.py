@@ -1,0 +1,90 @@
+"""The store's tables, and the guard that keeps a program from writing tables of another version.
+
+An older program that opens a newer file would drop what it does not know, and a revocation is among the
+things that could be. So a file says whose it is (application_id) and in which version (user_version), and
+anything else is refused before a row is read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from ztsession.errors import StoreError
+
+__all__ = ["APPLICATION_ID", "VERSION", "create", "is_empty"]
+
+APPLICATION_ID: Final = 0x5A_54_53_31
+VERSION: Final = 1
+
+_TABLES: Final = """
+CREATE TABLE sessions (
+    id BLOB PRIMARY KEY NOT NULL CHECK (length(id) = 16),
+    subject TEXT NOT NULL,
+    device TEXT NOT NULL,
+    static_key BLOB NOT NULL,
+    assurance INTEGER NOT NULL CHECK (assurance BETWEEN 1 AND 3),
+    mode INTEGER NOT NULL CHECK (mode BETWEEN 0 AND 3),
+    started_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    grants BLOB NOT NULL,
+    superseded_by BLOB,
+    risk BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+CREATE INDEX sessions_by_subject ON sessions (subject);
+CREATE INDEX sessions_by_device ON sessions (device);
+CREATE TABLE signals (
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (source, id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE revocations (
+    session BLOB PRIMARY KEY NOT NULL CHECK (length(session) = 16),
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- AUTOINCREMENT keeps the last number apart from the rows, so that pruning them gives none out again.
+CREATE TABLE changes (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    segment TEXT NOT NULL,
+    made_at INTEGER NOT NULL,
+    data BLOB NOT NULL
+) STRICT;
+CREATE TABLE state (
+    name TEXT PRIMARY KEY NOT NULL,
+    data BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def is_empty(connection: sqlite3.Connection) -> bool:
+    """Tell whether the file has no tables yet; StoreError unless it is that, or this version's. Writes
+    nothing.
+    """
+    version = _pragma(connection, "user_version")
+    application = _pragma(connection, "application_id")
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if (version, application, tables) == (0, 0, 0):
+        return True
+    if application != APPLICATION_ID:
+        raise StoreError("the file is another program's database")
+    if version != VERSION:
+        raise StoreError(f"the file has version {version}, expected {VERSION}")
+    return False
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Create the tables, all or none, unless another process just did."""
+    connection.execute("BEGIN IMMEDIATE")
+    if is_empty(connection):
+        for statement in _TABLES.split(";\n"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("COMMIT")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
