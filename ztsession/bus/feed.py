@@ -1,8 +1,9 @@
 """How an enforcement point hears from its Authority: it asks what is new, and knows how old the answer is.
 
-The Authority signs each answer over the point's own nonce. So whatever carries it (a function call, a socket, a broker) can
-lose, delay, repeat or reorder answers, and can at worst let the lease run out: a repeated answer has the wrong nonce, a
-delayed one counts from the moment of asking, and changes are applied in the order of their numbers without a gap.
+The Authority signs each answer over the point's own nonce. So whatever carries it (a function call, a socket,
+a broker) can lose, delay, repeat or reorder answers, and can at worst let the lease run out: a repeated
+answer has the wrong nonce, a delayed one counts from the moment of asking, and changes are applied in the
+order of their numbers without a gap.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ _NUMBER = Integer(0, 2**63 - 1)
 
 @dataclass(frozen=True)
 class FeedRequest(Message, kind="feed-request", max_bytes=256):
-    """Point to Authority: changes after number ``after``, please; wait up to ``wait_ms`` for one if there is none."""
+    """Point to Authority: changes after number ``after``, please; wait up to ``wait_ms`` for one if there is
+    none.
+    """
 
     segment: Annotated[str, Text(32, min_bytes=1)]
     nonce: Annotated[bytes, Octets.exactly(32)]
@@ -56,7 +59,9 @@ class FeedSource(Protocol):
 
 
 def read_answer(data: bytes, request: FeedRequest, authority_key: bytes) -> tuple[list[Change], bool]:
-    """Return the changes and whether they are all; WireError unless this answers this very request, gaplessly."""
+    """Return the changes and whether they are all; WireError unless this answers this very request,
+    gaplessly.
+    """
     try:
         answer = FeedAnswer.from_bytes(Signed.from_bytes(data).check(authority_key, _LABEL))
     except EvidenceError as error:

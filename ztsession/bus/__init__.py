@@ -1,0 +1,1 @@
+"""Bus: how a changed decision reaches the enforcement points."""
