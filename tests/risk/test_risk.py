@@ -346,3 +346,15 @@ def test_state_with_signals_out_of_order_is_refused() -> None:
     fields["unresolved"][1][0] = fields["unresolved"][0][0]
     with pytest.raises(WireError, match="order"):
         SessionRisk.from_bytes(canonical.encode(fields))
+
+
+def test_restored_engine_knows_what_it_has_seen_and_counted() -> None:
+    """After a restart from a session's state alone, a repeated signal is a duplicate and numbers go on."""
+    engine = watching()
+    for name in ("a", "b", "c"):
+        engine.signal(signal(name, level=Level.MEDIUM))
+    restored = RiskEngine.restore(None, [engine.session(ONE).to_bytes()])
+    assert restored.mark() == engine.mark() == 3
+    assert restored.signal(signal("c", level=Level.HIGH)) == []
+    assert restored.session(ONE) == engine.session(ONE)
+    assert restored.signal(signal("d", level=Level.HIGH))[0].after is Mode.SUSPENDED
