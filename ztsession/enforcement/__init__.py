@@ -1,6 +1,6 @@
 """The policy enforcement point: embedded in each service, it verifies every call."""
 
-from ztsession.enforcement.point import EnforcementPoint
-from ztsession.enforcement.record import Installation
+from ztsession.enforcement.point import EnforcementPoint, PointAuthority
+from ztsession.enforcement.remote import RemoteAuthority
 
-__all__ = ["EnforcementPoint", "Installation"]
+__all__ = ["EnforcementPoint", "PointAuthority", "RemoteAuthority"]

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ztsession._core import Profile, Table
-from ztsession.enforcement.record import Installation
 from ztsession.errors import InstallationError
 from ztsession.policy.catalog import Segment
 from ztsession.policy.grant import Grant
 from ztsession.tickets.installation import InstallAnswer, InstallRequest
 from ztsession.tickets.profile import profile_of
+from ztsession.tickets.record import Installation
 from ztsession.tickets.segment_key import SegmentKey
 from ztsession.tickets.ticket import open_ticket
 from ztsession.wire.digest import digest
@@ -72,10 +72,9 @@ class Installer:
         self._check(grant, remaining_s)
         with self._lock:
             self._take(request, body.started_at + grant.lifetime_s, now)
-            mode = mode_of(grant.session)
-            if mode == "REVOKED":
-                raise InstallationError("the session was revoked before it was installed")
-            return self._fill(request, grant, body.secret, remaining_s, mode)
+            answer = self._fill(request, grant, body.secret, remaining_s)
+        self._settle(grant.session, answer.handle, mode_of)
+        return answer
 
     def handle_of(self, session: bytes) -> int | None:
         """The live handle of a session, if it is installed here."""
@@ -110,9 +109,18 @@ class Installer:
             raise InstallationError(f"the ticket was presented {PRESENTATIONS_MAX} times: renew the session")
         known.nonces.add(request.nonce)
 
-    def _fill(
-        self, request: InstallRequest, grant: Grant, secret: bytes, remaining_s: float, mode: str
-    ) -> InstallAnswer:
+    def _settle(self, session: bytes, handle: int, mode_of: Callable[[bytes], str]) -> None:
+        # Asked after the handle is on the books: a change that comes meanwhile finds either the handle or us asking.
+        mode = "NORMAL"
+        while mode != mode_of(session):
+            mode = mode_of(session)
+            if mode == "REVOKED":
+                self.forget(session)
+                self._table.end(handle, revoked=True)
+                raise InstallationError("the session was revoked before it was installed")
+            self._table.set_mode(handle, mode)
+
+    def _fill(self, request: InstallRequest, grant: Grant, secret: bytes, remaining_s: float) -> InstallAnswer:
         nonce = os.urandom(32)
         digest_ = grant.profile_digest()
         profile = self._profiles.get(digest_) or self._profiles.setdefault(digest_, profile_of(grant))
@@ -121,8 +129,6 @@ class Installer:
         handle, now_us = self._table.install(
             profile, secret, nonce, record, lifetime_us=lifetime_us, idle_s=grant.idle_s
         )
-        if mode != "NORMAL":
-            self._table.set_mode(handle, mode)
         before = self._handles.get(grant.session)
         self._handles[grant.session] = handle
         if before is not None:

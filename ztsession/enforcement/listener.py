@@ -97,10 +97,10 @@ class Listener:
             wait_ms = 0
 
     def _obey(self, change: Change) -> None:
-        if change.kind == "narrow":
+        if change.what == "narrow":
             self._narrow(change)
-        elif change.kind in ("mode", "revoke"):
-            self._set_mode(change.session, Mode.REVOKED if change.kind == "revoke" else Mode(change.mode))
+        elif change.what in ("mode", "revoke"):
+            self._set_mode(change.session, Mode(change.mode))
 
     def _set_mode(self, session: bytes, mode: Mode) -> None:
         if self._modes.get(session) is Mode.REVOKED:

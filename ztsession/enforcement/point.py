@@ -47,6 +47,10 @@ class PointAuthority(FeedSource, Protocol):
     def ticket_key(self) -> bytes:
         """The Ed25519 public key that tickets and feed answers are signed with, 32 bytes."""
 
+    @property
+    def pushes(self) -> bool:
+        """Whether ``subscribe`` pushes; else the point keeps a question open, which is answered when there is news."""
+
     def segment(self, name: str) -> Segment:
         """The segment's operations and limits."""
 
@@ -99,7 +103,9 @@ class EnforcementPoint:
             handle_of=self._installer.handle_of,
             lease_us=lease_us,
         )
-        self._unsubscribe = authority.subscribe(self._listener.apply)
+        # Also when nobody closes the point: the Authority must not keep its table alive.
+        self._unsubscribe = weakref.finalize(self, authority.subscribe(self._listener.apply))
+        self._pushed = authority.pushes
         self._stopping = threading.Event()
         self.maintain()
         if not manual_clock:
@@ -177,7 +183,10 @@ class EnforcementPoint:
 
         A thread does this four times a lease; call it yourself only with a manual clock.
         """
-        heard = self._listener.ask()
+        return self._maintain(wait_ms=0)
+
+    def _maintain(self, wait_ms: int) -> bool:
+        heard = self._listener.ask(wait_ms)
         self.table.sweep()
         self._installer.sweep()
         return heard
@@ -204,24 +213,30 @@ class EnforcementPoint:
 
 
 class _Housekeeper:
-    """Runs ``maintain`` while its point is alive; holds it weakly, so that a dropped point does not live for ever."""
+    """Maintains its point while that is alive; holds it weakly, so that a dropped point does not live for ever."""
 
-    @staticmethod
-    def start(point: EnforcementPoint, every_s: float, stopping: threading.Event) -> None:
+    #: Between two tries when the Authority does not answer.
+    RETRY_S = 0.1
+
+    @classmethod
+    def start(cls, point: EnforcementPoint, every_s: float, stopping: threading.Event) -> None:
         reference = weakref.ref(point, lambda _: stopping.set())
         name = f"ztsession-{point._segment.name}"
-        threading.Thread(target=_Housekeeper._run, args=(reference, every_s, stopping), name=name, daemon=True).start()
+        threading.Thread(target=cls._run, args=(reference, every_s, stopping), name=name, daemon=True).start()
 
-    @staticmethod
+    @classmethod
     def _run(
-        reference: weakref.ReferenceType[EnforcementPoint], every_s: float, stopping: threading.Event
+        cls, reference: weakref.ReferenceType[EnforcementPoint], every_s: float, stopping: threading.Event
     ) -> None:
-        while not stopping.wait(every_s):
+        pause_s = 0.0
+        while not stopping.wait(pause_s):
             point = reference()
             if point is None:
                 return
             try:
-                point.maintain()
+                heard = point._maintain(0 if point._pushed else int(every_s * 1000))
+                pause_s = every_s if point._pushed else 0.0 if heard else cls.RETRY_S
             except ZtsError:
                 _log.exception("housekeeping of segment %s failed; the lease decides", point._segment.name)
+                pause_s = cls.RETRY_S
             del point

@@ -1,4 +1,4 @@
-"""What an enforcement point knows of one installation besides what its table holds."""
+"""What either end knows of one installation besides what its table holds."""
 
 from __future__ import annotations
 

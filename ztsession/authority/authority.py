@@ -1,0 +1,337 @@
+"""The Authority: decides who gets a session and what it may do, and changes its mind the moment it must.
+
+    authority = Authority.open("state/", policy="policy/")
+
+``policy/`` is the operator's: ``catalog.toml``, ``*.cedar``, ``subjects.toml``, ``devices.toml``. ``state/`` is the
+Authority's own: keys, a SQLite database, the audit log. Everything that changes goes the same way: decide, record
+(audit and store, durably), publish. What cannot be recorded does not happen.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ztsession.audit.jsonlines import JsonLinesAudit
+from ztsession.audit.sink import AuditSink
+from ztsession.authority.changes import ChangeLog
+from ztsession.authority.connection import Connection
+from ztsession.authority.decision import Decider, Judged
+from ztsession.authority.keys import AuthorityKeys
+from ztsession.bus.change import Change
+from ztsession.errors import EvidenceError, HandshakeError, SessionEnded, StoreError, ZtsError
+from ztsession.handshake.messages import Hello, Outcome, Proof
+from ztsession.identity.ed25519 import Ed25519Registry
+from ztsession.policy.catalog import Segment
+from ztsession.policy.engine import PolicyEngine
+from ztsession.policy.grant import Grant
+from ztsession.posture.appraisal import PostureAppraiser
+from ztsession.risk.engine import ModeChange, RiskEngine
+from ztsession.risk.levels import Mode
+from ztsession.risk.signals import Signal
+from ztsession.store.records import SessionRecord
+from ztsession.store.sqlite import SqliteStore
+from ztsession.tickets.secrets import segment_secret
+from ztsession.tickets.segment_key import SegmentKey
+from ztsession.tickets.ticket import TicketBody, seal_ticket
+
+__all__ = ["Authority"]
+
+_STANDING = "standing-risk"
+
+
+class Authority:
+    """The policy decision point. Thread-safe; ``close()`` it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        keys: AuthorityKeys,
+        store: SqliteStore,
+        audit: AuditSink,
+        decider: Decider,
+        policies: PolicyEngine,
+        *,
+        name: str = "authority",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Compose an Authority from its parts; :meth:`open` is what most programs want."""
+        self.keys, self.decider, self._store, self._audit = keys, decider, store, audit
+        self._policies, self._name, self._clock = policies, name, clock
+        self._lock = threading.RLock()
+        self._changes = ChangeLog(store, keys.signing, clock=clock)
+        self.risk = RiskEngine.restore(store.get_state(_STANDING), [r.risk for r in self._live() if r.risk])
+        self._certificate = keys.certificate(name, clock())
+        self._owned: list[Callable[[], None]] = []
+
+    @classmethod
+    def open(
+        cls,
+        state: str | os.PathLike[str],
+        *,
+        policy: str | os.PathLike[str],
+        posture_required: bool = True,
+        name: str = "authority",
+        clock: Callable[[], float] = time.time,
+    ) -> Self:
+        """Open the state directory (made on first use) with the policy directory.
+
+        ConfigurationError names the file and line that is wrong; StoreError or AuditError when the state cannot be used.
+        """
+        directory, rules = Path(state), Path(policy)
+        policies = PolicyEngine(rules)
+        registry, appraiser = Ed25519Registry(rules / "subjects.toml"), PostureAppraiser(rules / "devices.toml")
+        keys = AuthorityKeys.open(directory)
+        decider = Decider(registry, appraiser, policies, posture_required=posture_required, clock=clock)
+        store = SqliteStore(directory / "authority.sqlite")
+        try:
+            audit = JsonLinesAudit(directory / "audit.jsonl", clock=clock)
+        except ZtsError:
+            store.close()
+            raise
+        authority = cls(keys, store, audit, decider, policies, name=name, clock=clock)
+        authority._owned = [audit.close, store.close]
+        authority._reloads = [policies.reload, registry.reload, appraiser.reload]
+        return authority
+
+    # ---- For clients
+
+    @property
+    def root(self) -> bytes:
+        """The public key that clients pin, 32 bytes of Ed25519."""
+        return self.keys.root_public
+
+    def connection(self) -> Connection:
+        """A fresh connection to this Authority: a ``Transport`` in this process, or what a server runs for a socket."""
+        return Connection(self)
+
+    def certificate(self) -> bytes:
+        """The root's certificate over the static key."""
+        return self._certificate
+
+    def admit(
+        self,
+        proof: Proof,
+        hello: Hello,
+        *,
+        handshake_hash: bytes,
+        static_key: bytes,
+        nonce: bytes,
+        mark: int,
+        session_secret: bytes,
+    ) -> Outcome:
+        """Decide a handshake whose message 3 has been read; raises for everything that is not granted.
+
+        ``mark`` is the risk engine's count when ``nonce`` was made. Granted means: audited and stored already.
+        """
+        try:
+            judged = self.decider.judge(proof, handshake_hash, static_key, nonce)
+            with self._lock:
+                return self._grant(judged, hello, static_key, mark, session_secret)
+        except ZtsError as error:
+            self._audit.record("handshake.refused", cause=str(error)[:512], client=static_key)
+            raise
+
+    # ---- For enforcement points
+
+    @property
+    def ticket_key(self) -> bytes:
+        """The public key that enforcement points pin, 32 bytes of Ed25519."""
+        return self.keys.signing_public
+
+    #: Changes are pushed into every point of this process as they are made.
+    pushes = True
+
+    def segment(self, name: str) -> Segment:
+        """One segment of the catalog in force."""
+        return self._policies.current.catalog.segment(name)
+
+    def segment_key(self, name: str) -> SegmentKey:
+        """The private key of one segment, for an enforcement point in this process."""
+        self.segment(name)
+        return self.keys.segment(name)
+
+    def segment_key_file(self, name: str) -> Path:
+        """The file to hand to the enforcement points of a segment that run elsewhere."""
+        self.segment_key(name)
+        return self.keys.segment_path(name)
+
+    def subscribe(self, receiver: Callable[[Change], None]) -> Callable[[], None]:
+        """Push every change to ``receiver`` as it happens; returns the way to stop."""
+        return self._changes.subscribe(receiver)
+
+    def feed(self, request: bytes) -> bytes:
+        """Answer an enforcement point's encoded FeedRequest."""
+        return self._changes.answer(request)
+
+    # ---- For operators and detectors
+
+    def signal(self, signal: Signal) -> list[ModeChange]:
+        """Take a signal; every session that it hits is in its new mode, everywhere in this process, on return."""
+        with self._lock:
+            if not self._store.record_signal(signal.source, signal.id, signal.to_bytes(), now=int(self._clock())):
+                return []
+            kind, target = signal.target
+            self._audit.record("signal", about=signal.kind, level=signal.level.name, **{kind: target})
+            changes = self.risk.signal(signal)
+            self._put_in_force(changes)
+            return changes
+
+    def revoke(self, session: bytes, *, why: str = "operator") -> None:
+        """End one session (16-byte id) for good, known or not yet; points refuse it from the next call on."""
+        with self._lock:
+            self._audit.record("session.revoked", session=session, why=why)
+            with self._store.transaction():
+                self._store.revoke(session, int(self._clock()) + 2 * 86400)
+                if self._store.get_session(session) is not None:
+                    self._store.set_mode(session, Mode.REVOKED)
+                change = self._changes.write_mode(session, Mode.REVOKED)
+            self.risk.close(session)
+            self._changes.publish([change])
+
+    def narrow(self, profile: bytes, allowed: Sequence[int]) -> None:
+        """Take operations away from every session with this profile (32-byte digest), at once and for good."""
+        with self._lock:
+            self._audit.record("profile.narrowed", profile=profile, allowed=list(allowed))
+            self._changes.publish([self._changes.write_narrow(profile, allowed)])
+
+    def sessions(self) -> list[SessionRecord]:
+        """Every live session."""
+        return self._live()
+
+    def session(self, session: bytes) -> SessionRecord:
+        """One session by its 16-byte id; SessionEnded when it is not live."""
+        for record in self._live():
+            if record.id == session:
+                return record
+        raise SessionEnded("the Authority knows no live session of this id")
+
+    def explain(self, session: bytes) -> str:
+        """Why a session is in its mode, in one line."""
+        return self.risk.session(session).explain()
+
+    def reload(self) -> None:
+        """Read policies, subjects and devices again; on any error the old ones stay and the error names the place."""
+        for reload in self._reloads:
+            reload()
+        self._audit.record("policy.reloaded", policy=self._policies.current.digest)
+
+    def close(self) -> None:
+        """Close store and audit log."""
+        for close in self._owned:
+            close()
+
+    def __enter__(self) -> Self:
+        """The Authority itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    # ---- Inside
+
+    _reloads: Sequence[Callable[[], object]] = ()
+
+    def _live(self) -> list[SessionRecord]:
+        return self._store.live_sessions(int(self._clock()))
+
+    def _grant(
+        self, judged: Judged, hello: Hello, static_key: bytes, mark: int, session_secret: bytes
+    ) -> Outcome:
+        session = os.urandom(16)
+        old = self._superseded(hello.supersedes, judged, static_key)
+        grants = self.decider.grants(judged, session, hello.scopes)
+        if not grants:
+            raise HandshakeError(f"the policies allow {judged.identity.subject} none of {', '.join(hello.scopes)}")
+        risk = self.risk.open(session, judged.identity.subject, judged.device, mark=mark)
+        try:
+            if risk.mode >= Mode.SUSPENDED:
+                raise HandshakeError(f"the session would begin {risk.mode.name}: {risk.explain()}")
+            record = self._record(session, judged, static_key, grants, risk.mode, risk.to_bytes())
+            tickets = [self._ticket(grant, session_secret, record.started_at) for grant in grants]
+            self._audit.record(
+                "session.granted",
+                session=session,
+                subject=record.subject,
+                device=record.device,
+                assurance=record.assurance,
+                posture=dict(judged.appraisal.vector),
+                policy=grants[0].policy,
+                segments=[grant.segment for grant in grants],
+                supersedes=hello.supersedes,
+            )
+            self._changes.publish(self._keep(record, old))
+        except BaseException:
+            self.risk.close(session)
+            raise
+        if old is not None:
+            self.risk.close(old.id)
+        return Outcome(
+            "granted",
+            session=session,
+            tickets=tickets,
+            grants=[grant.to_bytes() for grant in grants],
+            assurance=record.assurance,
+            lifetime_s=record.expires_at - record.started_at,
+        )
+
+    def _superseded(self, session: bytes, judged: Judged, static_key: bytes) -> SessionRecord | None:
+        if not session:
+            return None
+        old = self._store.get_session(session)
+        # The same subject with the same handshake key: nobody can end another's session by claiming to renew it.
+        if old is None or (old.subject, old.static_key) != (judged.identity.subject, static_key):
+            raise EvidenceError("the session to supersede is not this client's")
+        return old if old.mode != Mode.REVOKED else None
+
+    def _record(
+        self, session: bytes, judged: Judged, static_key: bytes, grants: Iterable[Grant], mode: Mode, risk: bytes
+    ) -> SessionRecord:
+        now, grants = int(self._clock()), list(grants)
+        return SessionRecord(
+            id=session,
+            subject=judged.identity.subject,
+            device=judged.device,
+            static_key=static_key,
+            assurance=judged.assurance,
+            mode=mode,
+            started_at=now,
+            expires_at=now + max(grant.lifetime_s for grant in grants),
+            grants=tuple(grant.to_bytes() for grant in grants),
+            risk=risk,
+        )
+
+    def _ticket(self, grant: Grant, session_secret: bytes, started_at: int) -> bytes:
+        secret = segment_secret(session_secret, grant.digest())
+        body = TicketBody(grant.to_bytes(), secret, started_at, self._name)
+        to = self.keys.segment(grant.segment).public
+        return seal_ticket(body, grant.segment, to, started_at + grant.lifetime_s, self.keys.signing)
+
+    def _keep(self, record: SessionRecord, old: SessionRecord | None) -> list[Change]:
+        changes = []
+        with self._store.transaction():
+            self._store.put_session(record)
+            if record.mode != Mode.NORMAL:
+                changes.append(self._changes.write_mode(record.id, Mode(record.mode)))
+            if old is not None:
+                self._store.set_mode(old.id, Mode.REVOKED)
+                changes.append(self._changes.write_mode(old.id, Mode.REVOKED))
+        return changes
+
+    def _put_in_force(self, changes: Sequence[ModeChange]) -> None:
+        written = []
+        with self._store.transaction():
+            self._store.put_state(_STANDING, self.risk.standing_state())
+            for change in changes:
+                self._store.set_mode(change.session, change.after, self.risk.session(change.session).to_bytes())
+                written.append(self._changes.write_mode(change.session, change.after))
+        self._changes.publish(written)
+        for change in changes:
+            self._audit.record("session.mode", session=change.session, mode=change.after.name, why=change.why[:512])

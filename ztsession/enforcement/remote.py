@@ -1,0 +1,62 @@
+"""An Authority in another process, as an enforcement point sees it: something that answers feed requests.
+
+The point was handed what it must trust beforehand: its segment's key file, its segment's operations, and the Authority's
+public key. What comes over the connection is signed, so the connection itself needs no protection of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from ztsession.bus.change import Change
+from ztsession.client.transport import Transport
+from ztsession.errors import ConfigurationError
+from ztsession.policy.catalog import Segment
+from ztsession.tickets.segment_key import SegmentKey
+
+__all__ = ["RemoteAuthority"]
+
+_T = TypeVar("_T")
+
+
+class RemoteAuthority:
+    """Give this to ``EnforcementPoint(segment, authority=...)`` in a process without an Authority."""
+
+    #: Nothing is pushed into this process: the point keeps a question open at the Authority instead.
+    pushes = False
+
+    def __init__(
+        self, dial: Callable[[], Transport], *, segment: Segment, segment_key: SegmentKey, ticket_key: bytes
+    ) -> None:
+        """``dial`` opens a connection and raises TransportError; ``ticket_key`` is ``Authority.ticket_key``."""
+        self._dial, self._segment, self._segment_key, self.ticket_key = dial, segment, segment_key, ticket_key
+        self._lock = threading.Lock()
+        self._transport: Transport | None = None
+
+    def segment(self, name: str) -> Segment:
+        """The one segment that this process enforces."""
+        return self._only(name, self._segment)
+
+    def segment_key(self, name: str) -> SegmentKey:
+        """Its key."""
+        return self._only(name, self._segment_key)
+
+    def subscribe(self, receiver: Callable[[Change], None]) -> Callable[[], None]:
+        """Nothing to subscribe to; see ``pushes``."""
+        return lambda: None
+
+    def feed(self, request: bytes) -> bytes:
+        """Ask over the connection, which is opened anew after it failed."""
+        with self._lock:
+            transport = self._transport or self._dial()
+            self._transport = None
+            answer = transport.exchange(request)
+            self._transport = transport
+            return answer
+
+    def _only(self, name: str, what: _T) -> _T:
+        if name != self._segment.name:
+            raise ConfigurationError(f"this process enforces segment {self._segment.name!r}, not {name!r}")
+        return what

@@ -1,0 +1,1 @@
+"""Thin adapters, one per framework or kind of connection."""
