@@ -13,7 +13,7 @@ from ztsession.policy.explain import explain
 from ztsession.policy.grant import Grant
 
 ALGORITHM = SubjectAttributes("algo-7", "algorithm", ("trading",), "rates")
-TRADER = SubjectAttributes("ada", "trader", (), "rates")
+TRADER = SubjectAttributes("ada", "human", (), "rates")
 STRANGER = SubjectAttributes("eve", "service")
 
 

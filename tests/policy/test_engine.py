@@ -13,7 +13,7 @@ from ztsession.policy.engine import Decision, PolicyEngine, PolicySet
 
 EXAMPLE = Path(__file__).parent / "example"
 ALGORITHM = SubjectAttributes("algo-7", "algorithm", ("trading",), "rates")
-TRADER = SubjectAttributes("ada", "trader", (), "rates")
+TRADER = SubjectAttributes("ada", "human", (), "rates")
 
 PERMIT_ALL = "permit (principal, action, resource);\n"
 
@@ -190,15 +190,15 @@ def test_L6_reload_during_decisions_never_mixes_versions(tmp_path: Path, healthy
 def test_L7_look_alike_names_are_refused(name: str) -> None:
     """A name outside the small ASCII alphabet cannot be a subject, a kind, a role or a desk."""
     with pytest.raises(PolicyError, match="subject"):
-        SubjectAttributes(name, "trader")
+        SubjectAttributes(name, "human")
     with pytest.raises(PolicyError, match="kind"):
         SubjectAttributes("ada", name)
     with pytest.raises(PolicyError, match="role"):
-        SubjectAttributes("ada", "trader", (name,))
+        SubjectAttributes("ada", "human", (name,))
     if name:
         with pytest.raises(PolicyError, match="desk"):
-            SubjectAttributes("ada", "trader", (), name)
-    assert SubjectAttributes("ada", "trader", ("a",), "rates").desk == "rates"
+            SubjectAttributes("ada", "human", (), name)
+    assert SubjectAttributes("ada", "human", ("a",), "rates").desk == "rates"
 
 
 @pytest.mark.parametrize(

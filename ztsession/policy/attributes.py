@@ -20,7 +20,7 @@ ROLES_MAX: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class SubjectAttributes:
-    """A subject as policies see it; ``kind`` is "trader", "algorithm" or "service", ``desk`` may be ""."""
+    """A subject as policies see it; ``kind`` is "human", "algorithm" or "service", ``desk`` may be ""."""
 
     subject: str
     kind: str
