@@ -9,6 +9,7 @@ trouble is not the place for rights that were not fully earned.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from ztsession.errors import PolicyError
@@ -49,12 +50,13 @@ def compile_grant(
         raise PolicyError("the policies were loaded for another version of the catalog")
     table = catalog.segment(segment)
     asked = wanted(table, scopes)
-    now, stepped_up = (
-        _permitted(policy, table, asked, identity, device=device, posture=posture, assurance=level)
-        for level in (assurance, ASSURANCE_MAX)
-    )
-    ready = _bits(o for o in asked if o.full_name in now and o.assurance <= assurance)
-    step_up = _bits(o for o in asked if o.full_name in now | stepped_up) & ~ready
+    ask = partial(_permitted, policy, table, identity=identity, device=device, posture=posture)
+    now = ask(asked, assurance=assurance)
+    ready = _bits(o for o in now if o.assurance <= assurance)
+    # Asked twice only where the answer could differ: evaluation is most of what a handshake costs.
+    refused = [o for o in asked if o not in now] if assurance < ASSURANCE_MAX else []
+    later = ask(refused, assurance=ASSURANCE_MAX) if refused else []
+    step_up = _bits([*now, *later]) & ~ready
     if not ready | step_up:
         return None
     return Grant(
@@ -92,16 +94,16 @@ def _permitted(
     policy: PolicySet,
     segment: Segment,
     operations: Sequence[Operation],
-    identity: SubjectAttributes,
     *,
+    identity: SubjectAttributes,
     device: str,
     posture: Mapping[str, str],
     assurance: int,
-) -> set[str]:
+) -> list[Operation]:
     decisions = policy.decide(
         identity, segment, operations, device=device, posture=posture, assurance=assurance
     )
-    return {o.full_name for o, decision in zip(operations, decisions, strict=True) if decision.allowed}
+    return [o for o, decision in zip(operations, decisions, strict=True) if decision.allowed]
 
 
 def _modes(segment: Segment, ready: int, step_up: int) -> list[int]:
