@@ -8,7 +8,12 @@ _Out = TypeVar("_Out", bound=Buffer)
 
 @overload
 def verify_batch(
-    table: Table, operation: str, tokens: Buffer, bodies: Buffer, offsets: Buffer | None = None, out: None = None
+    table: Table,
+    operation: str,
+    tokens: Buffer,
+    bodies: Buffer,
+    offsets: Buffer | None = None,
+    out: None = None,
 ) -> bytes: ...
 @overload
 def verify_batch(

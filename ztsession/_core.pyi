@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, final
+from typing import Any, Final, Self, final
 
 from typing_extensions import Buffer, disjoint_base
 
@@ -13,6 +13,7 @@ def sha256(message: Buffer, *, backend: str | None = None) -> bytes: ...
 def mac_pair_for_testing_only(
     key: bytes, first: bytes, second: bytes, *, backend: str | None = None
 ) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]: ...
+
 @final
 class Profile:
     digest: bytes
@@ -27,11 +28,12 @@ class Profile:
         epoch_length_us: int = ...,
     ) -> None: ...
 
+@disjoint_base
 class Table:
     records: dict[int, Any]
     operations: tuple[str, ...]
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         operations: Sequence[str],
         capacity: int = 1,
@@ -40,7 +42,7 @@ class Table:
         client: bool = False,
         manual_clock: bool = False,
         backend: str | None = None,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def capacity(self) -> int: ...
     @property
