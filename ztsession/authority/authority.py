@@ -277,7 +277,7 @@ class Authority:
             "granted",
             session=session,
             tickets=tickets,
-            grants=[grant.to_bytes() for grant in grants],
+            grants=[grant.encoded for grant in grants],
             assurance=record.assurance,
             lifetime_s=record.expires_at - record.started_at,
         )
@@ -304,13 +304,13 @@ class Authority:
             mode=mode,
             started_at=now,
             expires_at=now + max(grant.lifetime_s for grant in grants),
-            grants=tuple(grant.to_bytes() for grant in grants),
+            grants=tuple(grant.encoded for grant in grants),
             risk=risk,
         )
 
     def _ticket(self, grant: Grant, session_secret: bytes, started_at: int) -> bytes:
         secret = segment_secret(session_secret, grant.digest())
-        body = TicketBody(grant.to_bytes(), secret, started_at, self._name)
+        body = TicketBody(grant.encoded, secret, started_at, self._name)
         to = self.keys.segment(grant.segment).public
         return seal_ticket(body, grant.segment, to, started_at + grant.lifetime_s, self.keys.signing)
 

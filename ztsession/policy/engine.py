@@ -101,7 +101,7 @@ class PolicySet:
         """
         import cedarpy
 
-        context = _context(posture, assurance, device)
+        context = json.dumps(_context(posture, assurance, device))
         requests = [_request(identity, segment, operation, context) for operation in operations]
         try:
             entities = cedarpy.Entities.from_json_str(json.dumps(_entities(identity, segment)), self._schema)
@@ -200,7 +200,7 @@ def _context(posture: Mapping[str, str], assurance: int, device: str) -> dict[st
 
 
 def _request(
-    identity: SubjectAttributes, segment: Segment, operation: Operation, context: dict[str, Any]
+    identity: SubjectAttributes, segment: Segment, operation: Operation, context: str
 ) -> dict[str, Any]:
     return {
         "principal": {"type": "Subject", "id": identity.subject},

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Final
 
 from ztsession.errors import WireError
@@ -59,15 +60,20 @@ class Grant(Message, kind="grant", max_bytes=GRANT_MAX_BYTES):
     idle_s: Annotated[int, Integer(1, 86_400)]
     issued_at: Annotated[int, Integer(0, _U64)]
 
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical bytes, made once: a grant is sealed, stored, sent and hashed."""
+        return self.to_bytes()
+
     def digest(self) -> bytes:
         """SHA-256 of the canonical bytes: the ``grant_digest`` that segment keys derive from (protocol,
         Keys).
         """
-        return hashlib.sha256(self.to_bytes()).digest()
+        return hashlib.sha256(self.encoded).digest()
 
     def profile_digest(self) -> bytes:
         """32 bytes that sessions with the same decision share, so that one change can narrow all of them."""
-        values = canonical.decode(self.to_bytes(), max_bytes=GRANT_MAX_BYTES)
+        values = canonical.decode(self.encoded, max_bytes=GRANT_MAX_BYTES)
         kept = {name: value for name, value in values.items() if name not in _NOT_PROFILE}
         return hashlib.sha256(canonical.encode({**kept, "v": VERSION})).digest()
 
