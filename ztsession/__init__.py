@@ -1,7 +1,7 @@
 """Zero-trust continuous verification inside trading systems, at perimeter latency.
 
-A handshake binds identity, device posture and policy into a session; every call then carries a 48-byte token that is
-verified in well under a microsecond; risk signals change the answer to the very next call.
+A handshake binds identity, device posture and policy into a session; every call then carries a 48-byte token
+that is verified in well under a microsecond; risk signals change the answer to the very next call.
 
     authority = zts.Authority.open("state/", policy="policy/")
     point = zts.EnforcementPoint("orders", authority=authority)
@@ -23,7 +23,7 @@ except ModuleNotFoundError as missing:
     if not (missing.name or "").startswith("ztsession._"):
         raise
     raise ImportError(
-        "ztsession's compiled core is missing: install a wheel, or build it with `python setup.py build_ext --inplace`"
+        "ztsession's compiled core is missing: install a wheel, or run `python setup.py build_ext --inplace`"
     ) from missing
 
 from ztsession import errors

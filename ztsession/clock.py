@@ -1,7 +1,7 @@
 """Time for tests: one hand moves every clock.
 
-Production reads the machine's monotonic clock inside the core and the wall clock only where certificates and tickets
-expire. A FakeClock stands in for both, so that a test can sleep for an hour in no time.
+Production reads the machine's monotonic clock inside the core and the wall clock only where certificates and
+tickets expire. A FakeClock stands in for both, so that a test can sleep for an hour in no time.
 """
 
 from __future__ import annotations

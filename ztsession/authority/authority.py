@@ -2,9 +2,9 @@
 
     authority = Authority.open("state/", policy="policy/")
 
-``policy/`` is the operator's: ``catalog.toml``, ``*.cedar``, ``subjects.toml``, ``devices.toml``. ``state/`` is the
-Authority's own: keys, a SQLite database, the audit log. Everything that changes goes the same way: decide, record
-(audit and store, durably), publish. What cannot be recorded does not happen.
+``policy/`` is the operator's: ``catalog.toml``, ``*.cedar``, ``subjects.toml``, ``devices.toml``. ``state/``
+is the Authority's own: keys, a SQLite database, the audit log. Everything that changes goes the same way:
+decide, record (audit and store, durably), publish. What cannot be recorded does not happen.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ztsession.authority.connection import Connection
 from ztsession.authority.decision import Decider, Judged
 from ztsession.authority.keys import AuthorityKeys
 from ztsession.bus.change import Change
-from ztsession.errors import EvidenceError, HandshakeError, SessionEnded, StoreError, ZtsError
+from ztsession.errors import EvidenceError, HandshakeError, SessionEnded, ZtsError
 from ztsession.handshake.messages import Hello, Outcome, Proof
 from ztsession.identity.ed25519 import Ed25519Registry
 from ztsession.policy.catalog import Segment
@@ -80,11 +80,15 @@ class Authority:
     ) -> Self:
         """Open the state directory (made on first use) with the policy directory.
 
-        ConfigurationError names the file and line that is wrong; StoreError or AuditError when the state cannot be used.
+        ConfigurationError names the file and line that is wrong; StoreError or AuditError when the state
+        cannot be used.
         """
         directory, rules = Path(state), Path(policy)
         policies = PolicyEngine(rules)
-        registry, appraiser = Ed25519Registry(rules / "subjects.toml"), PostureAppraiser(rules / "devices.toml")
+        registry, appraiser = (
+            Ed25519Registry(rules / "subjects.toml"),
+            PostureAppraiser(rules / "devices.toml"),
+        )
         keys = AuthorityKeys.open(directory)
         decider = Decider(registry, appraiser, policies, posture_required=posture_required, clock=clock)
         store = SqliteStore(directory / "authority.sqlite")
@@ -106,7 +110,9 @@ class Authority:
         return self.keys.root_public
 
     def connection(self) -> Connection:
-        """A fresh connection to this Authority: a ``Transport`` in this process, or what a server runs for a socket."""
+        """A fresh connection to this Authority: a ``Transport`` in this process, or what a server runs for
+        a socket.
+        """
         return Connection(self)
 
     def certificate(self) -> bytes:
@@ -126,7 +132,8 @@ class Authority:
     ) -> Outcome:
         """Decide a handshake whose message 3 has been read; raises for everything that is not granted.
 
-        ``mark`` is the risk engine's count when ``nonce`` was made. Granted means: audited and stored already.
+        ``mark`` is the risk engine's count when ``nonce`` was made. Granted means: audited and stored
+        already.
         """
         try:
             judged = self.decider.judge(proof, handshake_hash, static_key, nonce)
@@ -171,9 +178,13 @@ class Authority:
     # ---- For operators and detectors
 
     def signal(self, signal: Signal) -> list[ModeChange]:
-        """Take a signal; every session that it hits is in its new mode, everywhere in this process, on return."""
+        """Take a signal; every session that it hits is in its new mode, everywhere in this process, on
+        return.
+        """
         with self._lock:
-            if not self._store.record_signal(signal.source, signal.id, signal.to_bytes(), now=int(self._clock())):
+            if not self._store.record_signal(
+                signal.source, signal.id, signal.to_bytes(), now=int(self._clock())
+            ):
                 return []
             kind, target = signal.target
             self._audit.record("signal", about=signal.kind, level=signal.level.name, **{kind: target})
@@ -215,7 +226,9 @@ class Authority:
         return self.risk.session(session).explain()
 
     def reload(self) -> None:
-        """Read policies, subjects and devices again; on any error the old ones stay and the error names the place."""
+        """Read policies, subjects and devices again; on any error the old ones stay and the error names the
+        place.
+        """
         for reload in self._reloads:
             reload()
         self._audit.record("policy.reloaded", policy=self._policies.current.digest)
@@ -249,7 +262,9 @@ class Authority:
         old = self._superseded(hello.supersedes, judged, static_key)
         grants = self.decider.grants(judged, session, hello.scopes)
         if not grants:
-            raise HandshakeError(f"the policies allow {judged.identity.subject} none of {', '.join(hello.scopes)}")
+            raise HandshakeError(
+                f"the policies allow {judged.identity.subject} none of {', '.join(hello.scopes)}"
+            )
         risk = self.risk.open(session, judged.identity.subject, judged.device, mark=mark)
         try:
             if risk.mode >= Mode.SUSPENDED:
@@ -286,13 +301,20 @@ class Authority:
         if not session:
             return None
         old = self._store.get_session(session)
-        # The same subject with the same handshake key: nobody can end another's session by claiming to renew it.
+        # The same subject with the same handshake key: nobody can end another's session by claiming to renew
+        # it.
         if old is None or (old.subject, old.static_key) != (judged.identity.subject, static_key):
             raise EvidenceError("the session to supersede is not this client's")
         return old if old.mode != Mode.REVOKED else None
 
     def _record(
-        self, session: bytes, judged: Judged, static_key: bytes, grants: Iterable[Grant], mode: Mode, risk: bytes
+        self,
+        session: bytes,
+        judged: Judged,
+        static_key: bytes,
+        grants: Iterable[Grant],
+        mode: Mode,
+        risk: bytes,
     ) -> SessionRecord:
         now, grants = int(self._clock()), list(grants)
         return SessionRecord(
@@ -330,8 +352,12 @@ class Authority:
         with self._store.transaction():
             self._store.put_state(_STANDING, self.risk.standing_state())
             for change in changes:
-                self._store.set_mode(change.session, change.after, self.risk.session(change.session).to_bytes())
+                self._store.set_mode(
+                    change.session, change.after, self.risk.session(change.session).to_bytes()
+                )
                 written.append(self._changes.write_mode(change.session, change.after))
         self._changes.publish(written)
         for change in changes:
-            self._audit.record("session.mode", session=change.session, mode=change.after.name, why=change.why[:512])
+            self._audit.record(
+                "session.mode", session=change.session, mode=change.after.name, why=change.why[:512]
+            )

@@ -28,8 +28,12 @@ class ChangeLog:
         self.subscribe = self._bus.subscribe
 
     def write_mode(self, session: bytes, mode: Mode) -> Change:
-        """Record a session's mode; call inside the store's transaction that changes it, then :meth:`publish`."""
-        return self._append(Change.revoke(session) if mode is Mode.REVOKED else Change.set_mode(session, mode))
+        """Record a session's mode; call inside the store's transaction that changes it, then
+        :meth:`publish`.
+        """
+        return self._append(
+            Change.revoke(session) if mode is Mode.REVOKED else Change.set_mode(session, mode)
+        )
 
     def write_narrow(self, profile: bytes, allowed: Sequence[int]) -> Change:
         """Record that a profile (32-byte digest) is narrowed to these bitmaps; then :meth:`publish`."""
@@ -44,7 +48,9 @@ class ChangeLog:
             self._made.notify_all()
 
     def answer(self, data: bytes) -> bytes:
-        """Answer an encoded FeedRequest; WireError for anything else, StoreError when its place is not kept any more."""
+        """Answer an encoded FeedRequest; WireError for anything else, StoreError when its place is not kept
+        any more.
+        """
         request = FeedRequest.from_bytes(data)
         if request.wait_ms:
             with self._made:

@@ -1,7 +1,8 @@
 """One peer's conversation with the Authority, sans-I/O: a message goes in, the answer comes out.
 
-A failed step forgets the handshake; the peer may start another on the same connection. Whoever fails before message 3 is
-a stranger and is counted, not audited: a flood of garbage must not become a flood of audit entries.
+A failed step forgets the handshake; the peer may start another on the same connection. Whoever fails before
+message 3 is a stranger and is counted, not audited: a flood of garbage must not become a flood of audit
+entries.
 """
 
 from __future__ import annotations

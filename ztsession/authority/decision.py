@@ -1,7 +1,7 @@
 """From evidence to a decision: who, on what, may do what, for how long.
 
-A pure function of the evidence, the registries and the policies in force; nothing is stored here. Whatever does not hold
-raises, with the exact cause for the audit log; the peer hears one coarse word.
+A pure function of the evidence, the registries and the policies in force; nothing is stored here. Whatever
+does not hold raises, with the exact cause for the audit log; the peer hears one coarse word.
 """
 
 from __future__ import annotations
@@ -93,6 +93,8 @@ class Decider:
                 scopes=scopes,
                 issued_at=int(self._clock()),
             )
-            for segment in sorted({scope.partition(".")[0] for scope in scopes} & set(policy.catalog.segments))
+            for segment in sorted(
+                {scope.partition(".")[0] for scope in scopes} & set(policy.catalog.segments)
+            )
         )
         return [grant for grant in compiled if grant is not None]

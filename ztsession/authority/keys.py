@@ -1,9 +1,9 @@
 """The Authority's own keys, made when its state is first opened and kept in files that only it may read.
 
-    root       signs certificates; clients pin its public half
-    static     X25519 of the handshake, certified by the root
-    signing    Ed25519 over tickets and feed answers; enforcement points pin its public half
-    segments/  one HPKE key pair for each segment, to be handed to that segment's enforcement points
+root       signs certificates; clients pin its public half
+static     X25519 of the handshake, certified by the root
+signing    Ed25519 over tickets and feed answers; enforcement points pin its public half
+segments/  one HPKE key pair for each segment, to be handed to that segment's enforcement points
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class AuthorityKeys:
 
     @classmethod
     def open(cls, directory: Path) -> AuthorityKeys:
-        """Read the keys, or make them on first use; ConfigurationError for a file that is damaged or readable by others."""
+        """Read the keys, or make them on first use; ConfigurationError for a file that is damaged or
+        readable by others.
+        """
         path = directory / "keys.toml"
         try:
             (directory / "segments").mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -80,5 +82,7 @@ class AuthorityKeys:
             SegmentKey.generate(name).to_file(path)
         key = SegmentKey.from_file(path)
         if key.segment != name:
-            raise ConfigurationError(f"is the key of segment {key.segment!r}, expected {name!r}", file=str(path))
+            raise ConfigurationError(
+                f"is the key of segment {key.segment!r}, expected {name!r}", file=str(path)
+            )
         return key

@@ -31,9 +31,9 @@ def connect(
 ) -> Session:
     """Run the handshake with the Authority behind ``transport``.
 
-    ``root``: the Authority's root key to trust, 32 bytes of Ed25519. ``scopes``: what is wanted, "orders.submit" or
-    "orders.*". Raises HandshakeError when refused, EvidenceError when the Authority is not who it must be, StepUpRequired
-    when more evidence is wanted, TransportError when the connection fails.
+    ``root``: the Authority's root key to trust, 32 bytes of Ed25519. ``scopes``: what is wanted,
+    "orders.submit" or "orders.*". Raises HandshakeError when refused, EvidenceError when the Authority is not
+    who it must be, StepUpRequired when more evidence is wanted, TransportError when the connection fails.
     """
     return _Connecting(identity, root, tuple(scopes), posture).run(transport, transport, b"")
 
@@ -76,7 +76,9 @@ class _Connecting:
 
     def _proof(self, offered: Offered, offer: Offer) -> Proof:
         static_public = DhKeyPair(self._identity.static_private).public
-        bound = {kind: binding(kind, offered.handshake_hash, static_public) for kind in ("identity", "posture")}
+        bound = {
+            kind: binding(kind, offered.handshake_hash, static_public) for kind in ("identity", "posture")
+        }
         posture = b"" if self._posture is None else self._posture.prove(bound["posture"], offer.posture_nonce)
         return Proof(identity=self._identity.prove(bound["identity"]), posture=posture)
 

@@ -17,7 +17,7 @@ __all__ = ["InstalledSession"]
 
 
 class InstalledSession:
-    """Signs calls and opens replies. Keys live in the core's memory and are wiped by :meth:`close`. Thread-safe."""
+    """Signs calls and opens replies. Thread-safe; keys live in the core's memory, :meth:`close` wipes them."""
 
     def __init__(
         self,
@@ -31,7 +31,10 @@ class InstalledSession:
         """Take what the point answered; ``secret`` is the grant's segment secret, 32 bytes."""
         self.grant = grant
         self.table = Table(
-            operations=operation_names(grant), client=True, manual_clock=manual_clock_us is not None, backend=backend
+            operations=operation_names(grant),
+            client=True,
+            manual_clock=manual_clock_us is not None,
+            backend=backend,
         )
         if manual_clock_us is not None:
             self.table.set_manual_clock(manual_clock_us)
@@ -54,20 +57,30 @@ class InstalledSession:
         """The bare call ``(body) -> token`` (48 bytes) for one operation: bind it once, call it often."""
         if operation not in self.table.operations:
             names = ", ".join(filter(None, self.table.operations))
-            raise ConfigurationError(f"the grant for {self.grant.segment!r} knows no {operation!r}, only {names}")
+            raise ConfigurationError(
+                f"the grant for {self.grant.segment!r} knows no {operation!r}, only {names}"
+            )
         return self._signers.setdefault(operation, Signer(self.table, self.handle, operation))
 
     def sign(self, operation: str, body: bytes) -> bytes:
-        """The token of one call. SessionEnded when the session is over, SequenceExhausted when it must be renewed."""
+        """The token of one call. SessionEnded when the session is over, SequenceExhausted when it must be
+        renewed.
+        """
         return (self._signers.get(operation) or self.signer(operation))(body)
 
-    def sign_batch(self, operation: str, bodies: Any, *, count: int | None = None, offsets: Any = None) -> bytes:
-        """Tokens of many calls, 48 bytes each: ``count`` bodies of one length, or cut by ``offsets`` (n+1 of 64 bits)."""
+    def sign_batch(
+        self, operation: str, bodies: Any, *, count: int | None = None, offsets: Any = None
+    ) -> bytes:
+        """Tokens of many calls, 48 bytes each: ``count`` bodies of one length, or cut by ``offsets`` (n+1
+        of 64 bits).
+        """
         self.signer(operation)
         return sign_batch(self.table, self.handle, operation, bodies, count=count, offsets=offsets)
 
     def open_reply(self, token: bytes, body: bytes) -> SessionView:
-        """Verify a message from the service; raises a subclass of ``Denied``. Also re-learns the point's clock."""
+        """Verify a message from the service; raises a subclass of ``Denied``. Also re-learns the point's
+        clock.
+        """
         return self._replies(token, body)
 
     def close(self) -> None:

@@ -19,8 +19,9 @@ __all__ = ["Session", "install_ticket"]
 class Session:
     """The outcome of a handshake. ``id`` is 16 bytes; grants and tickets are by segment.
 
-    Every secret here is a ``bytes`` object, which Python cannot erase: drop the session when it is no longer needed. The
-    keys of installed segments live in memory of the core's and are wiped by ``InstalledSession.close``.
+    Every secret here is a ``bytes`` object, which Python cannot erase: drop the session when it is no longer
+    needed. The keys of installed segments live in memory of the core's and are wiped by
+    ``InstalledSession.close``.
     """
 
     id: bytes
@@ -38,19 +39,23 @@ class Session:
     def install(self, transport: Transport, segment: str) -> InstalledSession:
         """Present the ticket for ``segment`` to one enforcement point of it.
 
-        May be done again after a long silence or a restart of the point. InstallationError when the point refuses or its
-        answer was altered.
+        May be done again after a long silence or a restart of the point. InstallationError when the point
+        refuses or its answer was altered.
         """
         if segment not in self.grants:
-            raise SessionEnded(f"nothing was granted in segment {segment!r}, only in {', '.join(self.grants)}")
+            raise SessionEnded(
+                f"nothing was granted in segment {segment!r}, only in {', '.join(self.grants)}"
+            )
         grant = self.grants[segment]
-        return install_ticket(transport, grant, self.tickets[segment], segment_secret(self._secret, grant.digest()))
+        return install_ticket(
+            transport, grant, self.tickets[segment], segment_secret(self._secret, grant.digest())
+        )
 
     def reauthenticate(self, transport: Transport | None = None) -> Session:
         """Prove everything again with fresh evidence; returns the session that takes this one's place.
 
-        Uses the connection of the first handshake unless another is given. The old session is over as soon as the new
-        one is granted, so install the new tickets before signing on.
+        Uses the connection of the first handshake unless another is given. The old session is over as soon as
+        the new one is granted, so install the new tickets before signing on.
         """
         return self._again(transport, self.id)
 
@@ -64,7 +69,9 @@ def install_ticket(
     manual_clock_us: int | None = None,
     backend: str | None = None,
 ) -> InstalledSession:
-    """Present one ticket; ``secret`` is the grant's segment secret (32 bytes). Raises as ``Session.install``."""
+    """Present one ticket; ``secret`` is the grant's segment secret (32 bytes). Raises as
+    ``Session.install``.
+    """
     request = InstallRequest.make(ticket, secret)
     reply = transport.exchange(request.to_bytes())
     try:

@@ -1,8 +1,8 @@
 """Tickets in, sessions out: everything that happens between a presented ticket and a filled slot.
 
-A ticket may be presented again with a fresh proof (the client was silent for too long, or this process restarted): the
-new installation then replaces the old one. The same *request* is never taken twice, or a recorded one could throw the
-live session out.
+A ticket may be presented again with a fresh proof (the client was silent for too long, or this process
+restarted): the new installation then replaces the old one. The same *request* is never taken twice, or a
+recorded one could throw the live session out.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Installer:
     def install(self, data: bytes, mode_of: Callable[[bytes], str]) -> InstallAnswer:
         """Install what an encoded InstallRequest presents.
 
-        ``mode_of(session)`` says in which mode it starts, "REVOKED" for none. Raises InstallationError or WireError with
-        the exact cause.
+        ``mode_of(session)`` says in which mode it starts, "REVOKED" for none. Raises InstallationError or
+        WireError with the exact cause.
         """
         request = InstallRequest.from_bytes(data)
         now = self._clock()
@@ -86,7 +86,9 @@ class Installer:
             return self._handles.pop(session, None)
 
     def sweep(self) -> None:
-        """Drop what can no longer matter: expired tickets, sessions that the table has ended, unused profiles."""
+        """Drop what can no longer matter: expired tickets, sessions that the table has ended, unused
+        profiles.
+        """
         now = self._clock()
         with self._lock:
             self._presented = {k: p for k, p in self._presented.items() if p.not_after > now}
@@ -110,7 +112,8 @@ class Installer:
         known.nonces.add(request.nonce)
 
     def _settle(self, session: bytes, handle: int, mode_of: Callable[[bytes], str]) -> None:
-        # Asked after the handle is on the books: a change that comes meanwhile finds either the handle or us asking.
+        # Asked after the handle is on the books: a change that comes meanwhile finds either the handle or us
+        # asking.
         mode = "NORMAL"
         while mode != mode_of(session):
             mode = mode_of(session)
@@ -120,7 +123,9 @@ class Installer:
                 raise InstallationError("the session was revoked before it was installed")
             self._table.set_mode(handle, mode)
 
-    def _fill(self, request: InstallRequest, grant: Grant, secret: bytes, remaining_s: float) -> InstallAnswer:
+    def _fill(
+        self, request: InstallRequest, grant: Grant, secret: bytes, remaining_s: float
+    ) -> InstallAnswer:
         nonce = os.urandom(32)
         digest_ = grant.profile_digest()
         profile = self._profiles.get(digest_) or self._profiles.setdefault(digest_, profile_of(grant))

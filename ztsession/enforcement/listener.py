@@ -1,7 +1,8 @@
 """The point's ear: applies the Authority's changes and keeps the lease.
 
-The lease is the safety property and everything else only makes it fast: a change may be pushed within microseconds, but
-only a signed, complete answer to the point's own question extends how long the point may trust what it knows.
+The lease is the safety property and everything else only makes it fast: a change may be pushed within
+microseconds, but only a signed, complete answer to the point's own question extends how long the point may
+trust what it knows.
 """
 
 from __future__ import annotations

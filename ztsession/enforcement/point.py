@@ -5,8 +5,9 @@
     @point.protect("orders.submit")
     def submit(session, body): ...
 
-It holds the session table, takes tickets, obeys the Authority's changes, and hands out the calls that verify. All slow
-things happen when a session is installed or changed; ``protect`` and ``verifier`` bind an operation once.
+It holds the session table, takes tickets, obeys the Authority's changes, and hands out the calls that verify.
+All slow things happen when a session is installed or changed; ``protect`` and ``verifier`` bind an operation
+once.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class PointAuthority(FeedSource, Protocol):
 
     @property
     def pushes(self) -> bool:
-        """Whether ``subscribe`` pushes; else the point keeps a question open, which is answered when there is news."""
+        """Whether ``subscribe`` pushes; else the point keeps a question open, which is answered when there
+        is news.
+        """
 
     def segment(self, name: str) -> Segment:
         """The segment's operations and limits."""
@@ -79,9 +82,10 @@ class EnforcementPoint:
     ) -> None:
         """Make the point and hear from the Authority once.
 
-        ``capacity``: sessions; ``profiles``: distinct decisions among them; ``window_words``: replay window, 32 sequences
-        each; ``lease_us``: how long to trust without hearing. With ``manual_clock`` no thread runs, and time moves by
-        ``table.set_manual_clock`` (tests). TransportError when the Authority cannot be reached.
+        ``capacity``: sessions; ``profiles``: distinct decisions among them; ``window_words``: replay window,
+        32 sequences each; ``lease_us``: how long to trust without hearing. With ``manual_clock`` no thread
+        runs, and time moves by ``table.set_manual_clock`` (tests). TransportError when the Authority cannot
+        be reached.
         """
         self._segment = authority.segment(segment)
         self.table = Table(
@@ -116,13 +120,16 @@ class EnforcementPoint:
     def protect(self, operation: str) -> Callable[[Callable[..., Any]], Protected]:
         """Decorate a handler ``(session, body, ...)`` into one that is called with ``(token, body, ...)``.
 
-        Works on functions, methods and ``async def``. The call raises a subclass of ``Denied`` when it is refused.
+        Works on functions, methods and ``async def``. The call raises a subclass of ``Denied`` when it is
+        refused.
         """
         self._known(operation)
         return lambda handler: Protected(self.table, operation, handler)
 
     def verifier(self, operation: str | None = None) -> Verifier:
-        """The bare call ``(token, body) -> SessionView``; without an operation it takes any and the view names it."""
+        """The bare call ``(token, body) -> SessionView``; without an operation it takes any and the view
+        names it.
+        """
         if operation is not None:
             self._known(operation)
         return Verifier(self.table, operation)
@@ -130,15 +137,19 @@ class EnforcementPoint:
     def verify_batch(
         self, operation: str, tokens: Any, bodies: Any, offsets: Any = None, out: Any = None
     ) -> Any:
-        """Verdict codes for many calls, one byte each, in order (names: ``ztsession.VERDICTS``); GIL released.
+        """Verdict codes for many calls, one byte each, in order (names: ``ztsession.VERDICTS``); GIL
+        released.
 
-        ``tokens``: n x 48 bytes; ``bodies``: n of one length, or any lengths with ``offsets`` (n+1 of 64 bits).
+        ``tokens``: n x 48 bytes; ``bodies``: n of one length, or any lengths with ``offsets`` (n+1 of 64
+        bits).
         """
         self._known(operation)
         return verify_batch(self.table, operation, tokens, bodies, offsets, out)
 
     def signer(self, session: SessionView | int, operation: str) -> Signer:
-        """The call ``(body) -> token`` towards one session: replies and pushed messages. Takes a view or a handle."""
+        """The call ``(body) -> token`` towards one session: replies and pushed messages. Takes a view or a
+        handle.
+        """
         self._known(operation)
         handle = session if isinstance(session, int) else session.handle
         return Signer(self.table, handle, operation)
@@ -150,7 +161,9 @@ class EnforcementPoint:
     # ---- Sessions
 
     def install(self, request: bytes) -> bytes:
-        """Take an encoded InstallRequest from anybody; returns the encoded answer, or a refusal with a coarse reason."""
+        """Take an encoded InstallRequest from anybody; returns the encoded answer, or a refusal with a
+        coarse reason.
+        """
         try:
             answer = self._installer.install(request, self._listener.mode_of)
         except (InstallationError, WireError, ValueError) as error:
@@ -179,7 +192,8 @@ class EnforcementPoint:
         return self.table.refused()
 
     def maintain(self) -> bool:
-        """Hear from the Authority, end what expired, advance what is silent; False when the Authority did not answer.
+        """Hear from the Authority, end what expired, advance what is silent; False when the Authority did not
+        answer.
 
         A thread does this four times a lease; call it yourself only with a manual clock.
         """
@@ -209,11 +223,15 @@ class EnforcementPoint:
     def _known(self, operation: str) -> None:
         if operation not in self.table.operations:
             names = ", ".join(self.table.operations)
-            raise ConfigurationError(f"segment {self._segment.name!r} has no operation {operation!r}, only {names}")
+            raise ConfigurationError(
+                f"segment {self._segment.name!r} has no operation {operation!r}, only {names}"
+            )
 
 
 class _Housekeeper:
-    """Maintains its point while that is alive; holds it weakly, so that a dropped point does not live for ever."""
+    """Maintains its point while that is alive; holds it weakly, so that a dropped point does not live for
+    ever.
+    """
 
     #: Between two tries when the Authority does not answer.
     RETRY_S = 0.1

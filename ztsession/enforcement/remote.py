@@ -1,7 +1,8 @@
 """An Authority in another process, as an enforcement point sees it: something that answers feed requests.
 
-The point was handed what it must trust beforehand: its segment's key file, its segment's operations, and the Authority's
-public key. What comes over the connection is signed, so the connection itself needs no protection of its own.
+The point was handed what it must trust beforehand: its segment's key file, its segment's operations, and the
+Authority's public key. What comes over the connection is signed, so the connection itself needs no protection
+of its own.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class RemoteAuthority:
     def __init__(
         self, dial: Callable[[], Transport], *, segment: Segment, segment_key: SegmentKey, ticket_key: bytes
     ) -> None:
-        """``dial`` opens a connection and raises TransportError; ``ticket_key`` is ``Authority.ticket_key``."""
+        """``dial`` opens a connection and raises TransportError; ``ticket_key`` is
+        ``Authority.ticket_key``.
+        """
         self._dial, self._segment, self._segment_key, self.ticket_key = dial, segment, segment_key, ticket_key
         self._lock = threading.Lock()
         self._transport: Transport | None = None

@@ -18,7 +18,9 @@ _READ_BYTES = 65536
 
 
 class SocketTransport:
-    """A ``Transport`` over one connected stream socket; one exchange at a time. A failure closes it for good."""
+    """A ``Transport`` over one connected stream socket; one exchange at a time. A failure closes it for
+    good.
+    """
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
@@ -83,4 +85,6 @@ class SocketTransport:
     def _broken(self, error: Exception) -> TransportError:
         # After a timeout an answer may still be on its way; the next exchange must not take it for its own.
         self.close()
-        return error if isinstance(error, TransportError) else TransportError(f"the connection failed: {error}")
+        return (
+            error if isinstance(error, TransportError) else TransportError(f"the connection failed: {error}")
+        )

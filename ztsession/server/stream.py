@@ -1,8 +1,9 @@
 """A stream server: frames in, answers out, one conversation per socket.
 
-Each connection is served by a thread of its own, up to a limit: handshakes are rare and hold the interpreter for a
-millisecond, while a long poll for changes must hold nobody else up. A silent connection is closed, and beyond the limit
-newcomers wait in the kernel's queue, so that half-open handshakes cost a bounded amount (D4).
+Each connection is served by a thread of its own, up to a limit: handshakes are rare and hold the interpreter
+for a millisecond, while a long poll for changes must hold nobody else up. A silent connection is closed, and
+beyond the limit newcomers wait in the kernel's queue, so that half-open handshakes cost a bounded amount
+(D4).
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class StreamServer:
         connections_max: int = CONNECTIONS_MAX,
         silence_s: float = SILENCE_S,
     ) -> None:
-        """Listen on ``(host, port)``, port 0 for any, or on a Unix socket's path (mode 0600); TransportError if taken."""
+        """Listen on ``(host, port)``, port 0 for any, or on a Unix socket's path (mode 0600);
+        TransportError if taken.
+        """
         self._conversation, self._silence_s = conversation, silence_s
         self._places = threading.BoundedSemaphore(connections_max)
         self._open: set[socket.socket] = set()
@@ -91,7 +94,9 @@ class StreamServer:
                 connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._open.add(connected)
-            threading.Thread(target=self._serve, args=(connected,), name="ztsession-peer", daemon=True).start()
+            threading.Thread(
+                target=self._serve, args=(connected,), name="ztsession-peer", daemon=True
+            ).start()
 
     def _serve(self, connected: socket.socket) -> None:
         try:
@@ -112,7 +117,9 @@ class StreamServer:
 def _listen(address: str | tuple[str, int]) -> socket.socket:
     try:
         if isinstance(address, tuple):
-            return socket.create_server(address, family=socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+            return socket.create_server(
+                address, family=socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            )
         return _listen_unix(address)
     except OSError as error:
         raise TransportError(f"cannot listen on {address}: {error}") from error

@@ -1,7 +1,7 @@
 """``pair()``: an installed client and its enforcement point, without handshake, policy files or database.
 
-The grant is made by hand and everything after it is the real thing: a sealed and signed ticket, the installation, the
-session table, signed feed answers. What is left out is only who decided.
+The grant is made by hand and everything after it is the real thing: a sealed and signed ticket, the
+installation, the session table, signed feed answers. What is left out is only who decided.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ class TestAuthority:
             policy=bytes(32),
             posture=bytes(32),
             assurance=assurance,
-            operations={o.full_name: [o.index, o.max_age_us, o.stale_ms, int(o.ordered)] for o in segment.operations},
+            operations={
+                o.full_name: [o.index, o.max_age_us, o.stale_ms, int(o.ordered)] for o in segment.operations
+            },
             allowed=[every, gentle, always],
             step_up=later,
             epoch_length_us=segment.epoch_length_s * 1_000_000,
@@ -132,9 +134,10 @@ def pair(
 ) -> tuple[InstalledSession, EnforcementPoint]:
     """Return (client, point): an installed session and the enforcement point that verifies it, all in memory.
 
-    ``operations``: full names, or names with catalog keys ({"orders.cancel": {"effect": "risk-reducing"}}). ``clock``: a
-    FakeClock that both ends then follow. ``segment_keys``: catalog keys of the segment (epoch_length_s, idle_s, ...).
-    Further options go to EnforcementPoint. The point's ``authority`` is a TestAuthority, with which to change modes.
+    ``operations``: full names, or names with catalog keys ({"orders.cancel": {"effect": "risk-reducing"}}).
+    ``clock``: a FakeClock that both ends then follow. ``segment_keys``: catalog keys of the segment
+    (epoch_length_s, idle_s, ...). Further options go to EnforcementPoint. The point's ``authority`` is a
+    TestAuthority, with which to change modes.
     """
     text = _catalog_text(segment, operations, segment_keys or {})
     wall = time.time if clock is None else clock.time
@@ -151,8 +154,12 @@ def pair(
 def _catalog_text(
     segment: str, operations: Sequence[str] | Mapping[str, OperationKeys], segment_keys: Mapping[str, int]
 ) -> str:
-    rows = operations if isinstance(operations, Mapping) else dict.fromkeys(operations, {})
-    lines = ["version = 1", f"[segments.{segment}]", *(f"{key} = {value}" for key, value in segment_keys.items())]
+    rows = operations if isinstance(operations, Mapping) else {name: {} for name in operations}
+    lines = [
+        "version = 1",
+        f"[segments.{segment}]",
+        *(f"{key} = {value}" for key, value in segment_keys.items()),
+    ]
     for full_name, keys in rows.items():
         lines.append(f"[segments.{segment}.operations.{full_name.removeprefix(segment + '.')}]")
         given = {"effect": _guess_effect(full_name), **keys}

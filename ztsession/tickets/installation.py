@@ -1,8 +1,8 @@
 """Installation: a ticket is presented, and a handle comes back.
 
-Presenting proves possession of the segment secret, since whoever saw a ticket pass must not be able to use it (K7). The
-answer is authenticated with the same secret: nobody in the middle can give a client another handle, another nonce or a
-clock that runs wrong (K10).
+Presenting proves possession of the segment secret, since whoever saw a ticket pass must not be able to use it
+(K7). The answer is authenticated with the same secret: nobody in the middle can give a client another handle,
+another nonce or a clock that runs wrong (K10).
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ _U64 = Integer(0, 2**64 - 1)
 
 @dataclass(frozen=True)
 class InstallRequest(Message, kind="install", max_bytes=TICKET_MAX_BYTES + 256):
-    """Client to enforcement point: the ticket, a fresh nonce, and a MAC under a key from the segment secret."""
+    """Client to enforcement point: the ticket, a fresh nonce, and a MAC under a key from the segment
+    secret.
+    """
 
     ticket: Annotated[bytes, Octets(TICKET_MAX_BYTES, min_bytes=1)] = field(repr=False)
     nonce: Annotated[bytes, _BYTES32]
@@ -48,7 +50,9 @@ class InstallRequest(Message, kind="install", max_bytes=TICKET_MAX_BYTES + 256):
 
 @dataclass(frozen=True)
 class InstallAnswer(Message, kind="installed", max_bytes=256):
-    """Enforcement point to client: handle, installation nonce, and the point's session time in microseconds."""
+    """Enforcement point to client: handle, installation nonce, and the point's session time in
+    microseconds.
+    """
 
     handle: Annotated[int, _U64]
     nonce: Annotated[bytes, _BYTES32]
@@ -58,7 +62,13 @@ class InstallAnswer(Message, kind="installed", max_bytes=256):
 
     @classmethod
     def make(
-        cls, request: InstallRequest, secret: bytes, handle: int, nonce: bytes, now_us: int, epoch_length_us: int
+        cls,
+        request: InstallRequest,
+        secret: bytes,
+        handle: int,
+        nonce: bytes,
+        now_us: int,
+        epoch_length_us: int,
     ) -> InstallAnswer:
         """The answer to this very request."""
         said = _answer(request, handle, nonce, now_us, epoch_length_us)
@@ -68,7 +78,9 @@ class InstallAnswer(Message, kind="installed", max_bytes=256):
         """InstallationError unless it was made for ``request`` by a holder of ``secret``."""
         said = _answer(request, self.handle, self.nonce, self.now_us, self.epoch_length_us)
         if not hmac.compare_digest(hmac_sha256(answer_key(secret), said), self.mac):
-            raise InstallationError("the installation answer was altered on its way, or is for another request")
+            raise InstallationError(
+                "the installation answer was altered on its way, or is for another request"
+            )
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ def profile_of(grant: Grant) -> Profile:
         allowed=grant.allowed,
         step_up=grant.step_up,
         ordered=ordered,
-        limits={index: (max_age_us, stale_ms) for index, max_age_us, stale_ms, _ in grant.operations.values()},
+        limits={
+            index: (max_age_us, stale_ms) for index, max_age_us, stale_ms, _ in grant.operations.values()
+        },
         epoch_length_us=grant.epoch_length_us,
     )
 

@@ -9,7 +9,9 @@ __all__ = ["Installation"]
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Who is behind a handle. ``session`` is the Authority's 16-byte id; ``profile`` the 32-byte digest of the decision."""
+    """Who is behind a handle. ``session`` is the Authority's 16-byte id; ``profile`` the 32-byte digest of
+    the decision.
+    """
 
     session: bytes
     subject: str

@@ -1,7 +1,7 @@
 """Secrets below the session: one per grant, and one more per purpose.
 
-The segment secret comes out of the session secret and the *digest of the grant*: whoever changes the decision has
-changed the key, and a verifier of one segment holds nothing of another's.
+The segment secret comes out of the session secret and the *digest of the grant*: whoever changes the decision
+has changed the key, and a verifier of one segment holds nothing of another's.
 """
 
 from __future__ import annotations

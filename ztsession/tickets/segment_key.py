@@ -1,6 +1,8 @@
-"""A segment's key pair: tickets are sealed to it, and only the segment's own enforcement points can open them.
+"""A segment's key pair: tickets are sealed to it, and only the segment's own enforcement points can open
+them.
 
-HPKE (RFC 9180) with X25519 + ML-KEM-768, so that a ticket recorded today stays closed to a later quantum computer.
+HPKE (RFC 9180) with X25519 + ML-KEM-768, so that a ticket recorded today stays closed to a later quantum
+computer.
 """
 
 from __future__ import annotations
@@ -45,12 +47,16 @@ class SegmentPublicKey:
     @cached_property
     def _key(self) -> hpke.MLKEM768X25519PublicKey:
         kem = MLKEM768PublicKey.from_public_bytes(self.octets[:-_X25519_BYTES])
-        return hpke.MLKEM768X25519PublicKey(kem, X25519PublicKey.from_public_bytes(self.octets[-_X25519_BYTES:]))
+        return hpke.MLKEM768X25519PublicKey(
+            kem, X25519PublicKey.from_public_bytes(self.octets[-_X25519_BYTES:])
+        )
 
 
 @dataclass(frozen=True)
 class SegmentKey:
-    """The private half, held by the enforcement points of one segment; ``seed`` 64 bytes, ``x25519`` 32 bytes."""
+    """The private half, held by the enforcement points of one segment; ``seed`` 64 bytes, ``x25519`` 32
+    bytes.
+    """
 
     segment: str
     seed: bytes = field(repr=False)
@@ -71,7 +77,9 @@ class SegmentKey:
         """Read what :meth:`to_file` wrote; refuses a file that others may read."""
         table = read_private_toml(path)
         table.allow_only("segment", "seed", "x25519")
-        return cls(table.name("segment"), table.octets("seed", _SEED_BYTES), table.octets("x25519", _X25519_BYTES))
+        return cls(
+            table.name("segment"), table.octets("seed", _SEED_BYTES), table.octets("x25519", _X25519_BYTES)
+        )
 
     def to_file(self, path: str | os.PathLike[str]) -> None:
         """Write to a new file of mode 0600; never over an existing one."""

@@ -1,8 +1,9 @@
 """A ticket: one grant and its segment secret, sealed to one segment, signed by the Authority.
 
-The client carries it and cannot read it. The signature covers the ciphertext, the segment and the expiry, so that a
-ticket's outside cannot be changed without touching what is signed (unsigned flags on tickets have been somebody
-else's downfall: CVE-2020-17049). An enforcement point checks the signature before it decrypts anything.
+The client carries it and cannot read it. The signature covers the ciphertext, the segment and the expiry, so
+that a ticket's outside cannot be changed without touching what is signed (unsigned flags on tickets have been
+somebody else's downfall: CVE-2020-17049). An enforcement point checks the signature before it decrypts
+anything.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class Ticket(Message, kind="ticket", max_bytes=TICKET_MAX_BYTES):
 
 @dataclass(frozen=True)
 class TicketBody(Message, kind="ticket-body", max_bytes=TICKET_MAX_BYTES):
-    """The inside: the grant, its segment secret (32 bytes), when the session began (Unix seconds), who issued it."""
+    """The inside: the grant, its segment secret (32 bytes), when the session began (Unix seconds), who
+    issued it.
+    """
 
     grant: Annotated[bytes, Octets(GRANT_MAX_BYTES, min_bytes=1)]
     secret: Annotated[bytes, Octets.exactly(32)] = field(repr=False)
@@ -45,7 +48,9 @@ class TicketBody(Message, kind="ticket-body", max_bytes=TICKET_MAX_BYTES):
     issuer: Annotated[str, Name()]
 
 
-def seal_ticket(body: TicketBody, segment: str, to: SegmentPublicKey, not_after: int, signing_seed: bytes) -> bytes:
+def seal_ticket(
+    body: TicketBody, segment: str, to: SegmentPublicKey, not_after: int, signing_seed: bytes
+) -> bytes:
     """Return the encoded ticket; ``signing_seed`` is the Authority's Ed25519 seed."""
     sealed = to.seal(body.to_bytes(), _context(segment, to.key_id, not_after))
     signature = sign(signing_seed, _signed(segment, to.key_id, not_after, sealed))
@@ -55,12 +60,16 @@ def seal_ticket(body: TicketBody, segment: str, to: SegmentPublicKey, not_after:
 def open_ticket(data: bytes, key: SegmentKey, authority_key: bytes, now: float) -> tuple[Grant, TicketBody]:
     """Return what is inside, after everything about the ticket held.
 
-    ``authority_key`` is the Authority's Ed25519 public key, ``now`` Unix seconds. InstallationError says exactly what did
-    not hold; tell the peer its ``reason`` only.
+    ``authority_key`` is the Authority's Ed25519 public key, ``now`` Unix seconds. InstallationError says
+    exactly what did not hold; tell the peer its ``reason`` only.
     """
     try:
         ticket = Ticket.from_bytes(data)
-        verify(authority_key, _signed(ticket.segment, ticket.key_id, ticket.not_after, ticket.sealed), ticket.signature)
+        verify(
+            authority_key,
+            _signed(ticket.segment, ticket.key_id, ticket.not_after, ticket.sealed),
+            ticket.signature,
+        )
     except (WireError, EvidenceError) as error:
         raise InstallationError(f"the ticket is not the Authority's: {error}") from None
     if ticket.segment != key.segment or ticket.key_id != key.public.key_id:
