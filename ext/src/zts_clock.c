@@ -15,6 +15,14 @@ uint64_t zts_clock_machine_us(const zts_clock *clock, int fine) {
     return read_us(fine ? CLOCK_MONOTONIC : CLOCK_MONOTONIC_COARSE);
 }
 
+static uint64_t asleep_us(void) { return read_us(CLOCK_BOOTTIME) - read_us(CLOCK_MONOTONIC); }
+
+void zts_clock_init(zts_clock *clock, zts_clock_kind kind) {
+    memset(clock, 0, sizeof *clock);
+    clock->kind = kind;
+    atomic_store_explicit(&clock->asleep_us, asleep_us(), memory_order_relaxed);
+}
+
 void zts_clock_start(zts_clock *clock, uint64_t peer_us) {
     const uint64_t machine = zts_clock_machine_us(clock, 1), offset = peer_us - machine;
     clock->best_us = clock->best_before_us = offset;
@@ -39,8 +47,13 @@ void zts_clock_learn(zts_clock *clock, uint64_t peer_us) {
 
 void zts_clock_fold_suspend(zts_clock *clock) {
     if (clock->kind != ZTS_CLOCK_SYSTEM) return;
-    const uint64_t asleep = read_us(CLOCK_BOOTTIME) - read_us(CLOCK_MONOTONIC);
-    const uint64_t offset = atomic_load_explicit(&clock->offset_us, memory_order_relaxed);
-    /* Two clocks read one after the other differ by a few microseconds; time must not step back for that. */
-    if (later(asleep, offset + 1000)) atomic_store_explicit(&clock->offset_us, asleep, memory_order_relaxed);
+    const uint64_t asleep = asleep_us();
+    uint64_t known = atomic_load_explicit(&clock->asleep_us, memory_order_relaxed);
+    /* Two clocks read one after the other differ by a few microseconds: that is no sleep. */
+    if (!later(asleep, known + 1000)) return;
+    const uint64_t slept = asleep - known;
+    if (!atomic_compare_exchange_strong(&clock->asleep_us, &known, asleep)) return; /* another folds it in */
+    atomic_fetch_add(&clock->offset_us, slept);
+    clock->best_us += slept;
+    clock->best_before_us += slept;
 }

@@ -15,6 +15,7 @@ typedef enum { ZTS_CLOCK_SYSTEM = 0, ZTS_CLOCK_MANUAL = 1 } zts_clock_kind;
 typedef struct {
     _Atomic uint64_t offset_us;  /* added to the machine's clock, modulo 2^64 */
     _Atomic uint64_t manual_us;  /* the machine's clock of tests */
+    _Atomic uint64_t asleep_us;  /* how much of the machine's sleep the offset knows of */
     uint32_t kind;
     uint32_t reserved;
     /* The best observation of the peer's clock in this window and in the one before (client side). */
@@ -28,6 +29,9 @@ ZTS_INLINE uint64_t zts_clock_now_us(const zts_clock *clock, int fine) {
     return zts_clock_machine_us(clock, fine) + atomic_load_explicit(&clock->offset_us, memory_order_relaxed);
 }
 
+/* Time begins; what the machine slept before counts for nothing. */
+void zts_clock_init(zts_clock *clock, zts_clock_kind kind);
+
 /* Starts the client's estimate: `peer_us` was true some moment before now. */
 void zts_clock_start(zts_clock *clock, uint64_t peer_us);
 
@@ -35,7 +39,8 @@ void zts_clock_start(zts_clock *clock, uint64_t peer_us);
  * of a window is the best; keeping two windows lets a fast local clock be corrected downwards too. */
 void zts_clock_learn(zts_clock *clock, uint64_t peer_us);
 
-/* CLOCK_MONOTONIC stands still while the machine sleeps; without this a laptop's lid would stretch every expiry. */
+/* CLOCK_MONOTONIC stands still while the machine sleeps; without this a laptop's lid would stretch every expiry.
+ * Adds what was slept since the last time, whatever else the offset holds. */
 void zts_clock_fold_suspend(zts_clock *clock);
 
 #endif

@@ -65,7 +65,10 @@
 #define ZTS_HANDSHAKES_PER_SOURCE_PER_S 50 /* as WireGuard */
 #define ZTS_CLOCK_WINDOW_US 10000000      /* how long one observation of the point's clock counts */
 #define ZTS_BATCH_PREFETCH 8              /* tokens ahead */
-#define ZTS_SPINS_MAX 4096                /* looks at a slot that is being written, before giving up */
+#define ZTS_SPINS_MAX 4096                /* looks at a slot that is being written, before giving way to others */
+#define ZTS_YIELDS_MAX 64                 /* times that a reader then gives way, before it refuses */
+#define ZTS_NAPS_MAX 10000                /* times that a writer then sleeps, before it goes on alone */
+#define ZTS_NAP_US 100
 
 /* stale_ms of an operation that stays allowed for as long as the session lives */
 #define ZTS_STALE_ALWAYS_MS UINT32_MAX

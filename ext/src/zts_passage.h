@@ -5,6 +5,8 @@
 #ifndef ZTS_PASSAGE_H
 #define ZTS_PASSAGE_H
 
+#include <sched.h>
+
 #include "zts_token.h"
 #include "zts_wire.h"
 
@@ -13,7 +15,7 @@
 /* One token on its way: what was read, from where, at which revision of the slot. */
 typedef struct {
     zts_header header; /* a private copy: what is checked is what was authenticated, whatever others write meanwhile */
-    zts_slot *slot;
+    zts_slot *slot; /* NULL: the token names none that could be read */
     const zts_profile *profile;
     uint64_t revision, now_us;
     uint64_t behind; /* epochs that the slot must catch up first; 0 nearly always */
@@ -21,6 +23,11 @@ typedef struct {
 } passage;
 
 /* A race checker cannot know that the revision makes plain reads of a key harmless. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
 #if defined(__SANITIZE_THREAD__)
 #define ZTS_READ_KEYS_THROUGH_ATOMICS 1
 #else
@@ -45,13 +52,13 @@ static inline zts_verdict refuse_session(const zts_table *t, zts_slot *slot, zts
 /* The epoch that time says, if the token's is it or a neighbour that still, or already, counts. */
 static inline int epoch_near(const passage *p, uint64_t skew_us) {
     const zts_slot *slot = p->slot;
-    const uint64_t length = p->profile->epoch_length_us;
+    const uint64_t length = ZTS_GET(p->profile->epoch_length_us);
     const uint32_t now = ZTS_GET(slot->epoch) + (uint32_t)p->behind, epoch = p->header.epoch;
     const uint64_t ends = ZTS_GET(slot->epoch_ends_us) + p->behind * length;
     if (epoch < ZTS_GET(slot->first_epoch)) return 0;
     if (epoch == now) return 1;
     if (epoch == now + 1) return p->now_us + skew_us >= ends;
-    if (epoch == now - 1) return p->now_us <= ends - length + p->profile->grace_us;
+    if (epoch == now - 1) return p->now_us <= ends - length + ZTS_GET(p->profile->grace_us);
     return 0;
 }
 
@@ -77,16 +84,27 @@ ZTS_INLINE void prefetch(const zts_table *t, zts_slot *slot, uint32_t epoch, uin
 }
 
 static inline uint64_t wait_for_writer(const zts_slot *slot) {
-    for (int spins = 0; spins < ZTS_SPINS_MAX; spins++) {
+    for (int looks = 0; looks < ZTS_SPINS_MAX + ZTS_YIELDS_MAX; looks++) {
         const uint64_t revision = atomic_load_explicit(&slot->revision, memory_order_acquire);
         if (revision % 2 == 0) return revision;
-        zts_pause();
+        if (looks < ZTS_SPINS_MAX)
+            zts_pause();
+        else
+            (void)sched_yield();
     }
     return 1;
 }
 
+/* A refusal counts only if what it rests on stayed whole: half of an epoch's turn must not refuse anybody. */
+ZTS_INLINE int refused_in_passing(const passage *p) {
+    if (!p->slot) return 0;
+    atomic_thread_fence(memory_order_acquire);
+    return ZTS_GET(p->slot->revision) != p->revision;
+}
+
 ZTS_INLINE zts_verdict begin(const zts_table *t, const uint8_t *token, const uint8_t *body, size_t body_bytes,
                              passage *p) {
+    p->slot = NULL;
     if (ZTS_UNLIKELY(!zts_header_parse(token, t->header->shape.receives, &p->header) ||
                      body_bytes > ZTS_BODY_MAXBYTES))
         return ZTS_MALFORMED;
@@ -95,7 +113,10 @@ ZTS_INLINE zts_verdict begin(const zts_table *t, const uint8_t *token, const uin
     prefetch(t, p->slot, p->header.epoch, p->header.sequence);
     p->revision = atomic_load_explicit(&p->slot->revision, memory_order_acquire);
     if (ZTS_UNLIKELY(p->revision % 2)) p->revision = wait_for_writer(p->slot);
-    if (ZTS_UNLIKELY(p->revision % 2)) return ZTS_UNKNOWN_SESSION;
+    if (ZTS_UNLIKELY(p->revision % 2)) {
+        p->slot = NULL;
+        return ZTS_UNKNOWN_SESSION;
+    }
     p->job = (zts_mac_job){
         .key = &p->slot->keys.receive[p->header.epoch % ZTS_KEYS_HELD],
         .header = (const uint8_t *)&p->header,
@@ -127,8 +148,9 @@ static inline zts_verdict mode_refusal(const zts_profile *profile, uint8_t mode,
 
 static inline int lease_is_over(const zts_table *t, const passage *p, const zts_operation_limits *limits) {
     const uint64_t deadline = ZTS_GET(t->header->lease_deadline_us);
-    if (ZTS_LIKELY(p->now_us <= deadline) || limits->stale_ms == ZTS_STALE_ALWAYS_MS) return 0;
-    return p->now_us - deadline > (uint64_t)limits->stale_ms * 1000u;
+    if (ZTS_LIKELY(p->now_us <= deadline) || ZTS_GET(limits->stale_ms) == ZTS_STALE_ALWAYS_MS)
+        return 0;
+    return p->now_us - deadline > (uint64_t)ZTS_GET(limits->stale_ms) * 1000u;
 }
 
 static inline int expired(const passage *p) {
@@ -148,14 +170,16 @@ ZTS_INLINE zts_verdict decide(const zts_table *t, const passage *p, uint32_t ope
     if (ZTS_UNLIKELY(expired(p))) return ZTS_EXPIRED;
     if (ZTS_UNLIKELY(!(ZTS_GET(profile->allowed[mode]) & bit))) return mode_refusal(profile, mode, bit);
     if (ZTS_UNLIKELY(op != operation && operation != ZTS_ANY_OPERATION)) return ZTS_WRONG_OPERATION;
-    const uint64_t now_us = ZTS_UNLIKELY(profile->fine & bit) ? zts_clock_now_us(&t->header->clock, 1) : p->now_us;
+    const int fine = ZTS_UNLIKELY(ZTS_GET(profile->fine) & bit);
+    const uint64_t now_us = fine ? zts_clock_now_us(&t->header->clock, 1) : p->now_us;
     const uint64_t issued_at_us = p->header.issued_at_us;
     if (ZTS_UNLIKELY(issued_at_us > now_us + t->header->skew_us)) return ZTS_FROM_FUTURE;
-    if (ZTS_UNLIKELY(issued_at_us < now_us && now_us - issued_at_us > limits->max_age_us)) return ZTS_TOO_OLD;
-    if (ZTS_UNLIKELY(profile->step_up & bit)) return ZTS_STEP_UP_REQUIRED;
+    if (ZTS_UNLIKELY(issued_at_us < now_us && now_us - issued_at_us > ZTS_GET(limits->max_age_us)))
+        return ZTS_TOO_OLD;
+    if (ZTS_UNLIKELY(ZTS_GET(profile->step_up) & bit)) return ZTS_STEP_UP_REQUIRED;
     /* Ended while we decided: its profile may be another's by now, so what was just read counts for nothing. */
     if (ZTS_UNLIKELY(!undisturbed(p) && has_ended(p))) return ZTS_REVOKED;
-    if (ZTS_UNLIKELY(profile->ordered & bit))
+    if (ZTS_UNLIKELY(ZTS_GET(profile->ordered) & bit))
         return zts_replay_accept_ordered(&p->slot->last_ordered, p->header.sequence) ? ZTS_OK : ZTS_REPLAYED;
     return zts_replay_accept(p->slot->window, t->window_mask + 1, p->header.sequence) ? ZTS_OK : ZTS_REPLAYED;
 }
@@ -165,6 +189,7 @@ ZTS_INLINE zts_verdict finish(const zts_table *t, passage *p, uint32_t operation
     zts_slot *slot = p->slot;
     const uint8_t mode = atomic_load_explicit(&slot->mode, memory_order_acquire);
     const zts_verdict verdict = decide(t, p, operation, mode);
+    if (ZTS_UNLIKELY(verdict == ZTS_REVOKED)) return refuse_stranger(t, verdict); /* the slot may be another's by now */
     if (ZTS_UNLIKELY(verdict != ZTS_OK)) return refuse_session(t, slot, verdict);
     atomic_fetch_add_explicit(&slot->accepted, 1, memory_order_relaxed);
     atomic_store_explicit(&slot->last_accepted_us, p->now_us, memory_order_relaxed);

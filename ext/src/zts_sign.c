@@ -32,7 +32,7 @@ static inline zts_status signing_begin(const zts_table *t, uint64_t handle, uint
         if (ZTS_GET(s->slot->handle) != handle) return ZTS_NO_SUCH_SESSION;
         const uint8_t mode = ZTS_GET(s->slot->mode);
         if (mode == ZTS_MODE_FREE || mode >= ZTS_MODE_REVOKED || s->revision % 2) return ZTS_SESSION_ENDED;
-        const int fine = (int)(t->profiles[ZTS_GET(s->slot->profile)].fine >> operation & 1);
+        const int fine = (int)(ZTS_GET(t->profiles[ZTS_GET(s->slot->profile)].fine) >> operation & 1);
         s->now_us = zts_clock_now_us(&t->header->clock, fine);
         if (ZTS_UNLIKELY(s->now_us >= ZTS_GET(s->slot->expires_at_us))) return ZTS_SESSION_ENDED;
         if (ZTS_LIKELY(s->now_us < ZTS_GET(s->slot->epoch_ends_us))) {

@@ -1,4 +1,7 @@
+#define _GNU_SOURCE
 #include "zts_table.h"
+
+#include <time.h>
 
 static const char MAGIC[8] = "zts-tbl";
 
@@ -49,7 +52,7 @@ zts_status zts_table_format(void *region, size_t bytes, const zts_table_shape *s
     h->index_mask = shape->receives == ZTS_DIRECTION_REQUEST ? ZTS_TABLE_CAPACITY_MAX - 1 : 0;
     h->layout_version = ZTS_TABLE_LAYOUT_VERSION;
     h->skew_us = ZTS_SKEW_US;
-    h->clock.kind = shape->clock_kind;
+    zts_clock_init(&h->clock, (zts_clock_kind)shape->clock_kind);
     SET(h->lease_deadline_us, UINT64_MAX);
     memcpy(h->magic, MAGIC, sizeof h->magic); /* last: a region without it was never finished */
     return ZTS_DONE;
@@ -88,30 +91,40 @@ static int profile_acquire(zts_profile *p, uint64_t mark, const uint8_t digest[Z
     uint32_t n = GET(p->references);
     if (n >= REFERENCES_LOCKED - 1 || GET(p->digest_mark) != mark) return 0;
     if (!atomic_compare_exchange_strong(&p->references, &n, n + 1)) return 0;
-    if (memcmp(p->digest, digest, ZTS_SHA256_BYTES) == 0) return 1;
+    /* Memory that nobody filled has the digest of zeros, and must not pass for a decision. */
+    if (GET(p->epoch_length_us) && memcmp(p->digest, digest, ZTS_SHA256_BYTES) == 0) return 1;
     atomic_fetch_sub(&p->references, 1);
     return 0;
+}
+
+/* An operation that is never allowed has no say in how long a past epoch counts, nor in which clock is read. */
+static void profile_fill_limits(zts_profile *p, const zts_profile_spec *spec, uint64_t known) {
+    uint64_t fine = 0, grace_us = 0;
+    for (int op = 0; op < ZTS_OPERATIONS_MAX; op++) {
+        const uint32_t max_age_us = GET(spec->limits[op].max_age_us);
+        SET(p->limits[op].max_age_us, max_age_us);
+        SET(p->limits[op].stale_ms, GET(spec->limits[op].stale_ms));
+        if (!(known >> op & 1)) continue;
+        if (max_age_us < ZTS_FINE_CLOCK_BELOW_US) fine |= UINT64_C(1) << op;
+        if (max_age_us > grace_us) grace_us = max_age_us;
+    }
+    SET(p->fine, fine);
+    SET(p->grace_us, grace_us);
 }
 
 static void profile_fill(zts_profile *p, const zts_profile_spec *spec, uint64_t mark) {
     uint64_t known = 0;
     memcpy(p->digest, spec->digest, sizeof p->digest);
-    memcpy(p->limits, spec->limits, sizeof p->limits);
-    p->epoch_length_us = spec->epoch_length_us;
-    p->step_up = spec->step_up;
-    p->ordered = spec->ordered;
-    p->fine = p->grace_us = 0;
+    SET(p->epoch_length_us, spec->epoch_length_us);
+    SET(p->step_up, spec->step_up);
+    SET(p->ordered, spec->ordered);
     for (int mode = 0; mode < ZTS_MODE_COUNT; mode++) {
         const int live = mode >= ZTS_MODE_NORMAL && mode <= ZTS_MODE_SUSPENDED;
         const uint64_t allowed = live ? spec->allowed[mode - ZTS_MODE_NORMAL] : 0;
         SET(p->allowed[mode], allowed);
         known |= allowed;
     }
-    for (int op = 0; op < ZTS_OPERATIONS_MAX; op++) {
-        if (!(known >> op & 1)) continue;
-        if (spec->limits[op].max_age_us < ZTS_FINE_CLOCK_BELOW_US) p->fine |= UINT64_C(1) << op;
-        if (spec->limits[op].max_age_us > p->grace_us) p->grace_us = spec->limits[op].max_age_us;
-    }
+    profile_fill_limits(p, spec, known);
     SET(p->digest_mark, mark);
 }
 
@@ -178,16 +191,25 @@ static void release_index(const zts_table *t, uint32_t index) {
 
 /* ---- Slots: writing ------------------------------------------------------------------------------------------- */
 
+static int try_lock(zts_slot *slot, uint64_t revision) {
+    if (revision % 2 || !atomic_compare_exchange_strong_explicit(&slot->revision, &revision, revision + 1,
+                                                                 memory_order_acquire, memory_order_relaxed))
+        return 0;
+    atomic_thread_fence(memory_order_release); /* readers must see "odd" before any change */
+    return 1;
+}
+
+/* A writer is inside for less than a microsecond, unless the system took the processor away from it: then only
+ * patience helps, since a revocation that gives up early is a revocation lost. */
 uint64_t zts_slot_lock(zts_slot *slot) {
-    for (int spins = 0; spins < ZTS_SPINS_MAX; spins++) {
-        uint64_t revision = GET(slot->revision);
-        if (revision % 2 == 0 && atomic_compare_exchange_weak_explicit(
-                                     &slot->revision, &revision, revision + 1, memory_order_acquire,
-                                     memory_order_relaxed)) {
-            atomic_thread_fence(memory_order_release); /* readers must see "odd" before any change */
-            return revision + 1;
-        }
-        zts_pause();
+    static const struct timespec nap = {.tv_nsec = ZTS_NAP_US * 1000};
+    for (int looks = 0; looks < ZTS_SPINS_MAX + ZTS_NAPS_MAX; looks++) {
+        const uint64_t revision = GET(slot->revision);
+        if (try_lock(slot, revision)) return revision + 1;
+        if (looks < ZTS_SPINS_MAX)
+            zts_pause();
+        else
+            (void)nanosleep(&nap, NULL);
     }
     return 0;
 }
@@ -275,65 +297,78 @@ zts_status zts_table_install(const zts_table *t, const zts_installation *what, u
     return status;
 }
 
-static int is_live(const zts_slot *slot) {
-    const uint8_t mode = GET(slot->mode);
-    return mode >= ZTS_MODE_NORMAL && mode <= ZTS_MODE_SUSPENDED;
+static int mode_is_live(uint8_t mode) { return mode >= ZTS_MODE_NORMAL && mode <= ZTS_MODE_SUSPENDED; }
+static int is_live(const zts_slot *slot) { return mode_is_live(GET(slot->mode)); }
+
+/* Whoever is stuck inside may wake up at any time and leave; this session shall be over then. */
+static int abandon(zts_slot *slot, uint64_t handle) {
+    uint8_t mode = GET(slot->mode);
+    while (mode_is_live(mode) && GET(slot->handle) == handle)
+        if (atomic_compare_exchange_weak(&slot->mode, &mode, ZTS_MODE_ABANDONED)) return 1;
+    return 0;
 }
 
-/* The slot, locked, if the handle lives in it. */
-static zts_slot *lock_live(const zts_table *t, uint64_t handle, uint64_t *locked) {
-    zts_slot *slot = zts_table_slot_of(t, handle);
-    if (!slot || GET(slot->handle) != handle) return NULL;
-    *locked = zts_slot_lock(slot);
-    if (!*locked) return NULL;
-    if (GET(slot->handle) == handle && is_live(slot)) return slot;
-    zts_slot_unlock(slot, *locked);
-    return NULL;
+/* DONE: `slot` is locked and the handle lives in it. SESSION_ENDED: it could not be locked, and is dead now. */
+static zts_status lock_live(const zts_table *t, uint64_t handle, zts_slot **slot, uint64_t *locked) {
+    zts_slot *s = *slot = zts_table_slot_of(t, handle);
+    if (!s || GET(s->handle) != handle) return ZTS_NO_SUCH_SESSION;
+    *locked = zts_slot_lock(s);
+    if (!*locked) return abandon(s, handle) ? ZTS_SESSION_ENDED : ZTS_NO_SUCH_SESSION;
+    if (GET(s->handle) == handle && is_live(s)) return ZTS_DONE;
+    zts_slot_unlock(s, *locked);
+    return ZTS_NO_SUCH_SESSION;
 }
 
 zts_status zts_table_set_mode(const zts_table *t, uint64_t handle, zts_mode mode) {
+    zts_slot *slot;
     uint64_t locked;
     if (mode < ZTS_MODE_NORMAL || mode > ZTS_MODE_SUSPENDED) return ZTS_BAD_SHAPE;
-    zts_slot *slot = lock_live(t, handle, &locked);
-    if (!slot) return ZTS_NO_SUCH_SESSION;
-    atomic_store_explicit(&slot->mode, (uint8_t)mode, memory_order_release);
+    zts_status status = lock_live(t, handle, &slot, &locked);
+    if (status != ZTS_DONE) return status;
+    uint8_t before = GET(slot->mode);
+    /* An exchange, since a session that was abandoned while we were stuck here must not rise again. */
+    if (before == ZTS_MODE_ABANDONED || !atomic_compare_exchange_strong(&slot->mode, &before, (uint8_t)mode))
+        status = ZTS_SESSION_ENDED;
     zts_slot_unlock(slot, locked);
-    return ZTS_DONE;
+    return status;
 }
 
-zts_status zts_table_end(const zts_table *t, uint64_t handle, zts_mode as) {
+/* The slot is locked: forgets its session, and lets others have it. */
+static void retire(const zts_table *t, zts_slot *slot, uint64_t locked, zts_mode as) {
     static const zts_keyring nothing;
-    uint64_t locked;
-    if (as != ZTS_MODE_REVOKED && as != ZTS_MODE_FREE) return ZTS_BAD_SHAPE;
-    zts_slot *slot = lock_live(t, handle, &locked);
-    if (!slot) return ZTS_NO_SUCH_SESSION;
+    const uint32_t index = (uint32_t)(((uint8_t *)slot - t->slots) / t->slot_bytes);
     atomic_store_explicit(&slot->mode, (uint8_t)as, memory_order_release);
     publish_keys(slot, &nothing);
     atomic_fetch_sub(&t->profiles[GET(slot->profile)].references, 1);
     zts_slot_unlock(slot, locked);
-    release_index(t, (uint32_t)handle & t->index_mask);
-    return ZTS_DONE;
+    release_index(t, index);
+}
+
+zts_status zts_table_end(const zts_table *t, uint64_t handle, zts_mode as) {
+    zts_slot *slot;
+    uint64_t locked;
+    if (as != ZTS_MODE_REVOKED && as != ZTS_MODE_FREE) return ZTS_BAD_SHAPE;
+    const zts_status status = lock_live(t, handle, &slot, &locked);
+    if (status == ZTS_SESSION_ENDED) return ZTS_DONE;
+    if (status == ZTS_DONE) retire(t, slot, locked, as);
+    return status;
 }
 
 /* ---- Epochs --------------------------------------------------------------------------------------------------- */
 
 uint64_t zts_slot_epochs_behind(const zts_slot *slot, const zts_profile *profile, uint64_t now_us) {
     const uint64_t ends = GET(slot->epoch_ends_us);
-    return now_us < ends ? 0 : (now_us - ends) / profile->epoch_length_us + 1;
+    return now_us < ends ? 0 : (now_us - ends) / GET(profile->epoch_length_us) + 1;
 }
 
 int zts_slot_commit_epoch(zts_slot *slot, const zts_profile *profile, uint64_t revision, const zts_keyring *ring,
                           uint32_t steps) {
-    const uint64_t locked = zts_slot_lock(slot);
-    if (!locked) return 0;
-    const int same = locked == revision + 1;
-    if (same) {
-        publish_keys(slot, ring);
-        SET(slot->epoch, GET(slot->epoch) + steps);
-        SET(slot->epoch_ends_us, GET(slot->epoch_ends_us) + steps * profile->epoch_length_us);
-    }
-    zts_slot_unlock(slot, locked);
-    return same;
+    if (!try_lock(slot, revision)) return 0;
+    publish_keys(slot, ring);
+    SET(slot->epoch, GET(slot->epoch) + steps);
+    SET(slot->epoch_ends_us, GET(slot->epoch_ends_us) + steps * GET(profile->epoch_length_us));
+    zts_slot_unlock(slot, revision + 1);
+    return 1;
 }
 
 static int has_expired(const zts_slot *slot, const zts_profile *profile, uint64_t now_us) {
@@ -355,18 +390,33 @@ static void catch_up(const zts_table *t, zts_slot *slot, const zts_profile *prof
     zts_wipe(&ring, sizeof ring);
 }
 
+/* Abandoned, and whoever was stuck inside has left meanwhile. */
+static int clean_up(const zts_table *t, zts_slot *slot) {
+    const uint64_t revision = GET(slot->revision);
+    if (!try_lock(slot, revision)) return 0;
+    const int abandoned = GET(slot->mode) == ZTS_MODE_ABANDONED;
+    if (abandoned)
+        retire(t, slot, revision + 1, ZTS_MODE_REVOKED);
+    else
+        zts_slot_unlock(slot, revision + 1);
+    return abandoned;
+}
+
+static int sweep_slot(const zts_table *t, zts_slot *slot, uint64_t now_us) {
+    if (GET(slot->mode) == ZTS_MODE_ABANDONED) return clean_up(t, slot);
+    if (!is_live(slot)) return 0;
+    const zts_profile *profile = &t->profiles[GET(slot->profile)];
+    if (has_expired(slot, profile, now_us)) return zts_table_end(t, GET(slot->handle), ZTS_MODE_FREE) == ZTS_DONE;
+    catch_up(t, slot, profile, now_us);
+    return 0;
+}
+
 uint32_t zts_table_sweep(const zts_table *t, uint32_t from, uint32_t count) {
     const uint64_t now_us = zts_clock_now_us(&t->header->clock, 1);
     uint32_t ended = 0;
     for (uint64_t i = from; i < (uint64_t)from + count && i < t->capacity; i++) {
         if (!(GET(t->occupied[i / 64]) >> (i % 64) & 1)) continue;
-        zts_slot *slot = zts_table_slot(t, (uint32_t)i);
-        if (!is_live(slot)) continue;
-        const zts_profile *profile = &t->profiles[GET(slot->profile)];
-        if (has_expired(slot, profile, now_us))
-            ended += zts_table_end(t, GET(slot->handle), ZTS_MODE_FREE) == ZTS_DONE;
-        else
-            catch_up(t, slot, profile, now_us);
+        ended += (uint32_t)sweep_slot(t, zts_table_slot(t, (uint32_t)i), now_us);
     }
     return ended;
 }

@@ -27,14 +27,17 @@ typedef enum {
     ZTS_MODE_RESTRICTED,
     ZTS_MODE_SUSPENDED,
     ZTS_MODE_REVOKED,
+    ZTS_MODE_ABANDONED, /* revoked while a writer was stuck inside; as dead as REVOKED, and still to be wiped */
     ZTS_MODE_COUNT
 } zts_mode;
 
 /* ---- Profile: the part of a decision that many sessions share -------------------------------------------- */
 
+/* All of it is atomic: a verify whose session ends under it may look at the profile of the next one, and finds out
+ * before it accepts. */
 typedef struct {
-    uint32_t max_age_us;
-    uint32_t stale_ms; /* allowed for so long after the lease; ZTS_STALE_ALWAYS_MS: as long as the session */
+    _Atomic uint32_t max_age_us;
+    _Atomic uint32_t stale_ms; /* allowed for so long after the lease; ZTS_STALE_ALWAYS_MS: as long as the session */
 } zts_operation_limits;
 
 typedef struct {
@@ -42,10 +45,10 @@ typedef struct {
     _Atomic uint64_t digest_mark; /* first bytes of the digest: lets a search skip without taking a reference */
     _Atomic uint32_t references;
     uint32_t reserved;
-    uint64_t epoch_length_us, grace_us;
+    _Atomic uint64_t epoch_length_us, grace_us; /* a length of 0: never filled */
 
-    _Atomic uint64_t allowed[ZTS_MODE_COUNT]; /* one bit per operation; REVOKED and FREE stay empty */
-    uint64_t step_up, ordered, fine;
+    _Atomic uint64_t allowed[ZTS_MODE_COUNT]; /* one bit per operation; only live modes have any */
+    _Atomic uint64_t step_up, ordered, fine;
 
     zts_operation_limits limits[ZTS_OPERATIONS_MAX];
 } zts_profile;
@@ -160,10 +163,11 @@ zts_status zts_table_install(const zts_table *table, const zts_installation *wha
 zts_status zts_table_narrow(const zts_table *table, const uint8_t digest[ZTS_SHA256_BYTES],
                             const uint64_t allowed[3]) ZTS_MUST_USE;
 
-/* NORMAL, RESTRICTED or SUSPENDED. */
+/* NORMAL, RESTRICTED or SUSPENDED. Ends the session when a writer is stuck inside: a decision must not get lost. */
 zts_status zts_table_set_mode(const zts_table *table, uint64_t handle, zts_mode mode) ZTS_MUST_USE;
 
-/* Ends a session and wipes its keys. `as` is REVOKED (its handle is answered so until the slot is reused) or FREE. */
+/* Ends a session and wipes its keys. `as` is REVOKED (its handle is answered so until the slot is reused) or FREE. When
+ * it returns, no later call is accepted, also if a writer is stuck inside the slot: wiping is then left to a sweep. */
 zts_status zts_table_end(const zts_table *table, uint64_t handle, zts_mode as) ZTS_MUST_USE;
 
 /* Ends what has expired and advances what has fallen behind, for `count` slots from `from`; how many it ended. */
@@ -171,7 +175,7 @@ uint32_t zts_table_sweep(const zts_table *table, uint32_t from, uint32_t count);
 
 /* ---- For writers and the call path ------------------------------------------------------------------------- */
 
-/* The revision to give back, or 0 when the writer inside did not leave. */
+/* Waits for about a second. The revision to give back, or 0 when the writer inside did not leave. */
 uint64_t zts_slot_lock(zts_slot *slot) ZTS_MUST_USE;
 void zts_slot_unlock(zts_slot *slot, uint64_t locked);
 

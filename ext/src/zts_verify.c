@@ -13,6 +13,7 @@ static __attribute__((noinline)) zts_verdict verify_slowly(const zts_table *t, c
         passage p;
         uint8_t tag[ZTS_TOKEN_TAGBYTES];
         verdict = begin(t, token, body, body_bytes, &p);
+        if (verdict != ZTS_OK && refused_in_passing(&p)) continue;
         if (verdict != ZTS_OK) break;
         const uint32_t epoch = ZTS_GET(p.slot->epoch);
         if (!zts_slot_copy_keys(p.slot, p.revision, &ring)) continue;
@@ -34,7 +35,9 @@ zts_verdict zts_token_verify(const zts_table *t, const uint8_t token[ZTS_TOKEN_B
     passage p;
     uint8_t tag[ZTS_TOKEN_TAGBYTES];
     const zts_verdict verdict = begin(t, token, body, body_bytes, &p);
-    if (ZTS_UNLIKELY(verdict != ZTS_OK)) return refuse_stranger(t, verdict);
+    if (ZTS_UNLIKELY(verdict != ZTS_OK))
+        return refused_in_passing(&p) ? verify_slowly(t, token, body, body_bytes, operation, call)
+                                      : refuse_stranger(t, verdict);
     if (ZTS_UNLIKELY(p.behind || ZTS_READ_KEYS_THROUGH_ATOMICS))
         return verify_slowly(t, token, body, body_bytes, operation, call);
     t->backend->mac(&p.job, tag);
@@ -94,9 +97,9 @@ size_t zts_token_verify_batch(const zts_table *t, const uint8_t *tokens, const z
         const uint8_t *body = zts_body_at(bodies, i, &bytes);
         passage *p = &l.passages[l.count];
         const zts_verdict verdict = begin(t, token, body, bytes, p);
-        if (ZTS_UNLIKELY(verdict != ZTS_OK)) {
+        if (ZTS_UNLIKELY(verdict != ZTS_OK && !refused_in_passing(p))) {
             verdicts[i] = (uint8_t)refuse_stranger(t, verdict);
-        } else if (ZTS_UNLIKELY(p->behind || ZTS_READ_KEYS_THROUGH_ATOMICS)) {
+        } else if (ZTS_UNLIKELY(verdict != ZTS_OK || p->behind || ZTS_READ_KEYS_THROUGH_ATOMICS)) {
             flush(t, &l, tokens, operation, verdicts);
             verdicts[i] = (uint8_t)verify_slowly(t, token, body, bytes, operation, NULL);
         } else {

@@ -1,7 +1,8 @@
 """Many calls at once, over buffers, with the GIL released.
 
-Tokens lie one after the other, 48 bytes each. Bodies lie in one buffer, either all of one length or cut by an array of
-offsets. Offsets are copied before they are checked, because other threads may write to the caller's buffers meanwhile.
+Tokens lie one after the other, 48 bytes each. Bodies lie in one buffer, either all of one length or cut by an
+array of offsets. Offsets are copied before they are checked, because other threads may write to the caller's
+buffers meanwhile.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -9,8 +10,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from ztsession._core cimport Table, raise_status
-from ztsession.zts cimport ZTS_DONE, ZTS_TOKEN_BYTES, zts_bodies, zts_status
+from ztsession._core cimport Table, operation_index, raise_status
+from ztsession.zts cimport ZTS_DONE, ZTS_SEQUENCE_MAX, ZTS_TOKEN_BYTES, zts_bodies, zts_status
 
 
 cdef const uint8_t *start_of(const uint8_t[::1] buffer) noexcept:
@@ -30,7 +31,8 @@ cdef class Cut:
     cdef int by_stride(self, const uint8_t[::1] bodies, size_t count) except -1:
         cdef size_t size = bodies.shape[0]
         if count and size % count or not count and size:
-            raise ValueError(f"bodies are {size} bytes, which is not {count} bodies of one length: pass offsets")
+            raise ValueError(
+                f"bodies are {size} bytes, which is not {count} bodies of one length: pass offsets")
         self.count = count
         self.bodies.bytes = start_of(bodies)
         self.bodies.offsets = NULL
@@ -69,10 +71,11 @@ def verify_batch(Table table not None, str operation not None, const uint8_t[::1
                  const uint8_t[::1] bodies not None, offsets=None, uint8_t[::1] out=None):
     """One verdict code per token, in order (index into ``VERDICTS``, 0 is OK).
 
-    ``tokens``: n x 48 bytes. ``bodies``: n bodies of one length, or any lengths with ``offsets`` (n+1 of 64 bits). Codes
-    go to ``out`` (at least n bytes, writable) if given, which is then returned, else to a new bytes object.
+    ``tokens``: n x 48 bytes. ``bodies``: n bodies of one length, or any lengths with ``offsets`` (n+1 of 64
+    bits). Codes go to ``out`` (at least n bytes, writable) if given, which is then returned, else to a new
+    bytes object.
     """
-    cdef uint32_t index = table.operations.index(operation)
+    cdef uint32_t index = operation_index(table, operation)
     cdef size_t count = tokens.shape[0] // ZTS_TOKEN_BYTES
     cdef Cut cut = Cut()
     if <size_t>tokens.shape[0] != count * ZTS_TOKEN_BYTES:
@@ -95,17 +98,21 @@ def verify_batch(Table table not None, str operation not None, const uint8_t[::1
     return result
 
 
-def sign_batch(Table table not None, uint64_t handle, str operation not None, const uint8_t[::1] bodies not None, *,
-               count=None, offsets=None):
+def sign_batch(Table table not None, uint64_t handle, str operation not None,
+               const uint8_t[::1] bodies not None, *, count=None, offsets=None):
     """The tokens of all bodies, n x 48 bytes: ``count`` bodies of one length, or cut by ``offsets``."""
-    cdef uint32_t index = table.operations.index(operation)
+    cdef uint32_t index = operation_index(table, operation)
     cdef Cut cut = Cut()
     if (count is None) == (offsets is None):
         raise TypeError("pass either count (bodies of one length) or offsets")
-    if offsets is None:
-        cut.by_stride(bodies, count)
-    else:
+    if offsets is not None:
         cut.by_offsets(bodies, offsets)
+    elif isinstance(count, bool) or not isinstance(count, int):
+        raise TypeError(f"count must be int, not {type(count).__name__}")
+    elif not 0 <= count <= ZTS_SEQUENCE_MAX:
+        raise ValueError(f"count is {count}, expected 0 to {ZTS_SEQUENCE_MAX}")
+    else:
+        cut.by_stride(bodies, count)
     cdef bytes tokens = PyBytes_FromStringAndSize(NULL, cut.count * ZTS_TOKEN_BYTES)
     cdef uint8_t *first = <uint8_t *>PyBytes_AS_STRING(tokens)
     cdef zts_status status

@@ -1,7 +1,8 @@
 """One call: verify, sign, and the decorator that does the first before a handler runs.
 
-The operation is bound once; a call then takes ``bytes`` without copying and any other buffer through one copy, so that
-what was verified is what the handler sees. Objects are called by vectorcall, and the only allocation is the result.
+The operation is bound once; a call then takes ``bytes`` without copying and any other buffer through one
+copy, so that what was verified is what the handler sees. Objects are called by vectorcall, and the only
+allocation is the result.
 """
 
 cimport cython
@@ -10,14 +11,12 @@ from cpython.object cimport PyObject
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from ztsession._core cimport Table, raise_status
+from ztsession._core cimport Table, operation_index, raise_status
 from ztsession.zts cimport (
     ZTS_ANY_OPERATION,
     ZTS_DONE,
     ZTS_OK,
     ZTS_TOKEN_BYTES,
-    zts_call,
-    zts_slot,
     zts_status,
     zts_verdict,
 )
@@ -38,10 +37,11 @@ cdef extern from "vectorcall.h":
     void zts_enable_vectorcall(PyTypeObject *type, Py_ssize_t offset)
 
 
-# ---- Refusals ---------------------------------------------------------------------------------------------------------
+# ---- Refusals ----------------------------------------------------------------------------------------------
 
 cdef tuple denials = tuple([
-    {kind.verdict: kind for kind in errors.Denied.__subclasses__()}.get(name, errors.Denied) for name in VERDICTS
+    {kind.verdict: kind for kind in errors.Denied.__subclasses__()}.get(name, errors.Denied)
+    for name in VERDICTS
 ])
 
 
@@ -51,7 +51,7 @@ cdef object refuse(Table table, uint32_t operation, zts_verdict verdict):
     raise kind(f"{asked}: {kind.__doc__.splitlines()[0]}")
 
 
-# ---- What a handler is told ---------------------------------------------------------------------------------------------
+# ---- What a handler is told --------------------------------------------------------------------------------
 
 @cython.final
 @cython.no_gc
@@ -85,7 +85,7 @@ cdef class SessionView:
     @property
     def operation(self):
         """Full name of the operation that was called."""
-        return self.table.operations[self.call.operation]
+        return home_of(self).operations[self.call.operation]  # an installation allows named operations only
 
     @property
     def mode(self):
@@ -95,7 +95,7 @@ cdef class SessionView:
     @property
     def record(self):
         """What this side knows of the installation; SessionEnded once it is over."""
-        found = self.table.records.get(self.call.handle)
+        found = home_of(self).records.get(self.call.handle)
         if found is None:
             raise errors.SessionEnded("the session ended after this call was accepted")
         return found
@@ -119,7 +119,14 @@ cdef class SessionView:
         return f"<SessionView {self.operation} handle={self.call.handle:#x} sequence={self.call.sequence}>"
 
 
-# ---- Verifying ---------------------------------------------------------------------------------------------------------
+cdef Table home_of(SessionView view):
+    """Instances that no call made, by way of ``__new__``, have no table."""
+    if view.table is None:
+        raise errors.SessionEnded("a SessionView comes from verifying a call")
+    return view.table
+
+
+# ---- Verifying ---------------------------------------------------------------------------------------------
 
 cdef bytes snapshot(object buffer, str name):
     """A private, contiguous copy of any buffer."""
@@ -133,8 +140,9 @@ cdef inline SessionView admit(Table table, uint32_t operation, bytes token, byte
     cdef SessionView view = SessionView.__new__(SessionView)
     cdef zts_verdict verdict = <zts_verdict>1
     if PyBytes_GET_SIZE(token) == ZTS_TOKEN_BYTES:
-        verdict = table.verify(<const uint8_t *>PyBytes_AS_STRING(token), <const uint8_t *>PyBytes_AS_STRING(body),
-                               PyBytes_GET_SIZE(body), operation, &view.call)
+        verdict = table.verify(
+            <const uint8_t *>PyBytes_AS_STRING(token), <const uint8_t *>PyBytes_AS_STRING(body),
+            PyBytes_GET_SIZE(body), operation, &view.call)
     else:
         verdict = table.count_malformed()
     if verdict != ZTS_OK:
@@ -174,7 +182,7 @@ cdef class Verifier:
     def __cinit__(self, Table table not None, operation, *, bint learns=False):
         self.vectorcall = verifier_call
         self.table = table
-        self.index = ZTS_ANY_OPERATION if operation is None else table.operations.index(operation)
+        self.index = ZTS_ANY_OPERATION if operation is None else operation_index(table, operation)
         self.learns = learns
 
     @property
@@ -201,14 +209,14 @@ cdef object verifier_call(object callee, PyObject *const *args, size_t nargsf, P
     return (<Verifier>callee).one(<object>args[0], <object>args[1])
 
 
-# ---- Signing -----------------------------------------------------------------------------------------------------------
+# ---- Signing -----------------------------------------------------------------------------------------------
 
 @cython.final
 cdef class Signer:
     """Callable ``(body) -> token`` (48 bytes) for one operation of one installation.
 
-    Raises SessionEnded when the session is over on this side, SequenceExhausted after the last sequence, ValueError
-    for a body over BODY_MAX_BYTES.
+    Raises SessionEnded when the session is over on this side, SequenceExhausted after the last sequence,
+    ValueError for a body over BODY_MAX_BYTES.
     """
 
     cdef vectorcallfunc vectorcall
@@ -220,7 +228,7 @@ cdef class Signer:
         self.vectorcall = signer_call
         self.table = table
         self.handle = handle
-        self.index = table.operations.index(operation)
+        self.index = operation_index(table, operation)
 
     @property
     def operation(self):
@@ -237,8 +245,9 @@ cdef class Signer:
         if not PyBytes_CheckExact(body):
             body = snapshot(body, "body")
         cdef bytes token = PyBytes_FromStringAndSize(NULL, ZTS_TOKEN_BYTES)
-        cdef zts_status status = self.table.sign(self.handle, self.index, <const uint8_t *>PyBytes_AS_STRING(body),
-                                                 PyBytes_GET_SIZE(body), <uint8_t *>PyBytes_AS_STRING(token))
+        cdef zts_status status = self.table.sign(
+            self.handle, self.index, <const uint8_t *>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body),
+            <uint8_t *>PyBytes_AS_STRING(token))
         if status != ZTS_DONE:
             raise_status(status)
         return token
@@ -250,7 +259,7 @@ cdef object signer_call(object callee, PyObject *const *args, size_t nargsf, PyO
     return (<Signer>callee).one(<object>args[0])
 
 
-# ---- The decorator -----------------------------------------------------------------------------------------------------
+# ---- The decorator -----------------------------------------------------------------------------------------
 
 # Positional and keyword arguments that pass through without a tuple; calls with more still work.
 cdef enum:
@@ -259,10 +268,11 @@ cdef enum:
 
 @cython.final
 cdef class Protected:
-    """A handler behind a verifier: called with ``(token, body, ...)``, it runs the handler with ``(view, body, ...)``.
+    """A handler behind a verifier: called with ``(token, body, ...)``, it runs it with ``(view, body, ...)``.
 
-    The call is verified at once, also for an ``async def`` handler, whose coroutine exists only after that. On a method
-    it binds like a function does: the instance comes first, then the view. ``__wrapped__`` is the bare handler.
+    The call is verified at once, also for an ``async def`` handler, whose coroutine exists only after that.
+    On a method it binds like a function does: the instance comes first, then the view. ``__wrapped__`` is the
+    bare handler.
     """
 
     cdef vectorcallfunc vectorcall
@@ -276,7 +286,7 @@ cdef class Protected:
             raise TypeError(f"protect decorates a function, not {type(handler).__name__}")
         self.vectorcall = protected_call
         self.table = table
-        self.index = table.operations.index(operation)
+        self.index = operation_index(table, operation)
         self.handler = handler
 
     def __init__(self, table, operation, handler):
@@ -295,7 +305,8 @@ cdef class Protected:
     def __get__(self, instance, owner):
         if instance is None:
             return self
-        return Protected(self.table, self.operation, self.handler.__get__(instance, owner))
+        bind = getattr(self.handler, "__get__", None)
+        return self if bind is None else Protected(self.table, self.operation, bind(instance, owner))
 
     def __call__(self, token, body, *args, **kwargs):
         if not PyBytes_CheckExact(body):
@@ -320,7 +331,8 @@ cdef object protected_call(object callee, PyObject *const *args, size_t nargsf, 
     cdef PyObject *passed[1 + ARGUMENTS_FAST]  # one in front for the callee's own use, as the protocol allows
     names = 0 if kwnames is NULL else PyTuple_GET_SIZE(kwnames)
     if given < 2:
-        raise TypeError(f"{self.operation} is called with a token and a body first ({given} positional given)")
+        raise TypeError(
+            f"{self.operation} is called with a token and a body first ({given} positional given)")
     if given + names > ARGUMENTS_FAST:
         return self.__call__(*[<object>args[i] for i in range(given)],
                              **{(<tuple>kwnames)[i]: <object>args[given + i] for i in range(names)})
@@ -336,7 +348,7 @@ cdef object protected_call(object callee, PyObject *const *args, size_t nargsf, 
     return PyObject_Vectorcall(self.handler, &passed[1], given | PY_VECTORCALL_ARGUMENTS_OFFSET, kwnames)
 
 
-# ---- Vectorcall, switched on once per type -----------------------------------------------------------------------------
+# ---- Vectorcall, switched on once per type -----------------------------------------------------------------
 
 cdef object enable_vectorcall():
     """Where the member lies in the object is asked of an object, since only the compiler knows."""
@@ -346,7 +358,8 @@ cdef object enable_vectorcall():
     cdef Protected protected = Protected(table, "none", repr)
     zts_enable_vectorcall(<PyTypeObject *>Verifier, <char *>&verifier.vectorcall - <char *><void *>verifier)
     zts_enable_vectorcall(<PyTypeObject *>Signer, <char *>&signer.vectorcall - <char *><void *>signer)
-    zts_enable_vectorcall(<PyTypeObject *>Protected, <char *>&protected.vectorcall - <char *><void *>protected)
+    zts_enable_vectorcall(
+        <PyTypeObject *>Protected, <char *>&protected.vectorcall - <char *><void *>protected)
 
 
 enable_vectorcall()

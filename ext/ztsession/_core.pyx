@@ -1,14 +1,95 @@
 """The C core's table, seen from Python: its memory, its sessions, its counters.
 
-Nothing here runs once per call; verifying and signing are in ``_calls`` and ``_batch`` and reach the core through the
-C methods at the end of ``Table``.
+Nothing here runs once per call; verifying and signing are in ``_calls`` and ``_batch`` and reach the core
+through the C methods at the end of ``Table``.
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memcpy, memset
 
-from ztsession.zts cimport *  # no-cython-lint
+from ztsession.zts cimport (
+    ZTS_BAD_SHAPE,
+    ZTS_BODY_MAXBYTES,
+    ZTS_BODY_TOO_LONG,
+    ZTS_CLOCK_MANUAL,
+    ZTS_CLOCK_SYSTEM,
+    ZTS_DIRECTION_REPLY,
+    ZTS_DIRECTION_REQUEST,
+    ZTS_DONE,
+    ZTS_EPOCH_LENGTH_MIN_US,
+    ZTS_EPOCH_LENGTH_US,
+    ZTS_EPOCH_STEPS_MAX,
+    ZTS_FINE_CLOCK_BELOW_US,
+    ZTS_HANDLE_INDEXBITS,
+    ZTS_IDLE_S,
+    ZTS_LEASE_US,
+    ZTS_LIFETIME_S,
+    ZTS_MAX_AGE_MAX_US,
+    ZTS_MAX_AGE_MIN_US,
+    ZTS_MAX_AGE_US,
+    ZTS_MODE_FREE,
+    ZTS_MODE_REVOKED,
+    ZTS_MODE_SUSPENDED,
+    ZTS_NONCE_BYTES,
+    ZTS_OPERATIONS_MAX,
+    ZTS_POSTURE_MAX_AGE_S,
+    ZTS_PROFILES_DEFAULT,
+    ZTS_PROFILES_FULL,
+    ZTS_PROTOCOL_VERSION,
+    ZTS_REPLAY_WORDS_DEFAULT,
+    ZTS_REPLAY_WORDS_MAX,
+    ZTS_SECRET_BYTES,
+    ZTS_SEQUENCE_MAX,
+    ZTS_SEQUENCES_USED_UP,
+    ZTS_SKEW_US,
+    ZTS_SLOT_FIRST_VERDICT,
+    ZTS_STALE_ALWAYS_MS,
+    ZTS_TABLE_CAPACITY_MAX,
+    ZTS_TABLE_FULL,
+    ZTS_TOKEN_BYTES,
+    ZTS_TOKEN_HEADERBYTES,
+    ZTS_TOKEN_TAGBYTES,
+    ZTS_TOKEN_TEXTBYTES,
+    ZTS_VERDICT_COUNT,
+    zts_bodies,
+    zts_call,
+    zts_clock_fold_suspend,
+    zts_clock_learn,
+    zts_clock_now_us,
+    zts_clock_start,
+    zts_hmac,
+    zts_hmac_key,
+    zts_hmac_key_init,
+    zts_installation,
+    zts_mac_job,
+    zts_mode,
+    zts_sha256,
+    zts_sha256_backend,
+    zts_sha256_best,
+    zts_sha256_named,
+    zts_slot,
+    zts_status,
+    zts_table_attach,
+    zts_table_bytes,
+    zts_table_end,
+    zts_table_format,
+    zts_table_install,
+    zts_table_narrow,
+    zts_table_set_mode,
+    zts_table_shape,
+    zts_table_slot,
+    zts_table_slot_of,
+    zts_table_sweep,
+    zts_token_refuse_malformed,
+    zts_token_sign,
+    zts_token_sign_batch,
+    zts_token_verify,
+    zts_token_verify_batch,
+    zts_verdict,
+    zts_verdict_name,
+    zts_wipe,
+)
 
 import os
 
@@ -71,7 +152,8 @@ cdef const zts_sha256_backend *chosen_backend(str name) except NULL:
 
 def backends():
     """Names of the SHA-256 back ends that this machine runs, slowest first."""
-    return tuple([name for name in ("portable", "sha-ni") if zts_sha256_named(name.encode("ascii")) is not NULL])
+    names = ("portable", "sha-ni")
+    return tuple([name for name in names if zts_sha256_named(name.encode("ascii")) is not NULL])
 
 
 cdef object raise_status(zts_status status):
@@ -97,6 +179,25 @@ cdef uint64_t bounded(object value, str name, uint64_t low, uint64_t high) excep
     return value
 
 
+cdef tuple operation_names(object operations):
+    """Names by index, as one bit per operation asks; an index without an operation has the empty name."""
+    names = tuple(operations)
+    if not 1 <= len(names) <= ZTS_OPERATIONS_MAX:
+        raise ValueError(f"operations are {len(names)}, expected 1 to {ZTS_OPERATIONS_MAX}")
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"an operation's name must be str, not {type(name).__name__}")
+        if name and names.count(name) > 1:
+            raise ValueError(f"operation {name!r} is named twice")
+    return names
+
+
+cdef uint32_t operation_index(Table table, str operation) except? 0xFFFFFFFF:
+    if not operation or operation not in table.operations:
+        raise ValueError(f"{operation!r} is no operation of this table: expected one of {table.operations}")
+    return table.operations.index(operation)
+
+
 cdef const uint8_t *exactly(bytes value, str name, Py_ssize_t size) except NULL:
     if len(value) != size:
         raise ValueError(f"{name} is {len(value)} bytes, expected {size}")
@@ -107,12 +208,9 @@ cdef const uint8_t *exactly(bytes value, str name, Py_ssize_t size) except NULL:
 cdef class Profile:
     """What sessions with equal grants share: which operations in which mode, and their limits.
 
-    ``allowed`` is three bitmaps (NORMAL, RESTRICTED, SUSPENDED) over operation indices; ``limits`` maps an operation's
-    index to (max_age_us, stale_ms); ``digest`` is 32 bytes that name all of it.
+    ``allowed`` is three bitmaps (NORMAL, RESTRICTED, SUSPENDED) over operation indices; ``limits`` maps an
+    operation's index to (max_age_us, stale_ms); ``digest`` is 32 bytes that name all of it.
     """
-
-    cdef zts_profile_spec spec
-    cdef readonly bytes digest
 
     def __init__(self, bytes digest not None, *, allowed, limits, step_up=0, ordered=0,
                  epoch_length_us=ZTS_EPOCH_LENGTH_US):
@@ -125,7 +223,8 @@ cdef class Profile:
             self.spec.allowed[i] = bounded(allowed[i], f"allowed[{i}]", 0, <uint64_t>-1)
         self.spec.step_up = bounded(step_up, "step_up", 0, <uint64_t>-1)
         self.spec.ordered = bounded(ordered, "ordered", 0, <uint64_t>-1)
-        self.spec.epoch_length_us = bounded(epoch_length_us, "epoch_length_us", ZTS_EPOCH_LENGTH_MIN_US, 1 << 48)
+        self.spec.epoch_length_us = bounded(
+            epoch_length_us, "epoch_length_us", ZTS_EPOCH_LENGTH_MIN_US, 1 << 48)
         for index, (max_age_us, stale_ms) in limits.items():
             i = bounded(index, "operation index", 0, ZTS_OPERATIONS_MAX - 1)
             self.spec.limits[i].max_age_us = bounded(max_age_us, "max_age_us", ZTS_MAX_AGE_MIN_US,
@@ -136,8 +235,9 @@ cdef class Profile:
 cdef class Table:
     """Sessions of one enforcement point, or the one session of a client, in a flat region of memory.
 
-    The region is private to this process: never in a core dump, locked in RAM where the system allows, and wiped in a
-    forked child, which therefore refuses everything rather than giving second answers about replays.
+    The region is private to this process: never in a core dump, locked in RAM where the system allows, and
+    wiped in a forked child, which therefore refuses everything rather than giving second answers about
+    replays.
     """
 
     def __cinit__(self, *, operations, capacity=1, profiles=1, window_words=ZTS_REPLAY_WORDS_DEFAULT,
@@ -148,25 +248,29 @@ cdef class Table:
         shape.window_words = bounded(window_words, "window_words", 1, ZTS_REPLAY_WORDS_MAX)
         shape.receives = ZTS_DIRECTION_REPLY if client else ZTS_DIRECTION_REQUEST
         shape.clock_kind = ZTS_CLOCK_MANUAL if manual_clock else ZTS_CLOCK_SYSTEM
-        self.operations = tuple(operations)
+        cdef const zts_sha256_backend *which = chosen_backend(backend)
+        self.operations = operation_names(operations)
         self.records = {}
         self.region_bytes = zts_table_bytes(&shape)
         if self.region_bytes == 0:
-            raise ValueError(f"window_words is {window_words}, expected a power of two; a client has one slot")
+            raise ValueError(
+                f"window_words is {window_words}, expected a power of two; a client has one slot")
         self.map_region()
         if zts_table_format(self.region, self.region_bytes, &shape) != ZTS_DONE:
             raise ValueError("the table cannot have this shape")
-        if zts_table_attach(&self.table, self.region, self.region_bytes, chosen_backend(backend)) != ZTS_DONE:
+        if zts_table_attach(&self.table, self.region, self.region_bytes, which) != ZTS_DONE:
             raise ValueError("the table's memory could not be attached")
 
     def __dealloc__(self):
-        if self.region is not NULL:
+        if self.region is not NULL and self.table.header is not NULL:
             zts_wipe(self.region, self.table.header.slots_at)
             self.wipe_slots()
+        if self.region is not NULL:
             munmap(self.region, self.region_bytes)
 
     cdef int map_region(self) except -1:
-        self.region = mmap(NULL, self.region_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        self.region = mmap(
+            NULL, self.region_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         if self.region == MAP_FAILED:
             self.region = NULL
             raise MemoryError(f"no {self.region_bytes} bytes for the session table")
@@ -174,7 +278,8 @@ cdef class Table:
             raise MemoryError("this kernel cannot keep the session table out of forked processes")
         madvise(self.region, self.region_bytes, MADV_DONTDUMP)
         madvise(self.region, self.region_bytes, MADV_HUGEPAGE)
-        mlock2(self.region, self.region_bytes, MLOCK_ONFAULT)  # refused without the right to: the swap is then yours
+        # Refused without the right to: the swap is then yours.
+        mlock2(self.region, self.region_bytes, MLOCK_ONFAULT)
         return 0
 
     @property
@@ -194,15 +299,16 @@ cdef class Table:
 
     # ---- Sessions
 
-    def install(self, Profile profile not None, bytes segment_secret not None, bytes nonce not None, record, *,
-                lifetime_us, idle_s=ZTS_IDLE_S, handle=0, now_us=None):
-        """Puts a session into a slot; returns (handle, session time in microseconds that its epochs start from).
+    def install(self, Profile profile not None, bytes segment_secret not None, bytes nonce not None, record,
+                *, lifetime_us, idle_s=ZTS_IDLE_S, handle=0, now_us=None):
+        """Puts a session into a slot; returns (handle, session time in microseconds of its installation).
 
-        A client passes the handle and time that the point answered with; a point passes neither. ``record`` is kept for
-        ``SessionView``. Raises TableFull, or InstallationError for values out of range.
+        A client passes the handle and time that the point answered with; a point passes neither. ``record``
+        is kept for ``SessionView``. Raises TableFull, or InstallationError for values out of range.
         """
         cdef zts_installation what
         cdef uint64_t given = 0
+        self.check_installation(profile, handle, now_us)
         what.profile = &profile.spec
         what.segment_secret = exactly(segment_secret, "segment_secret", ZTS_SECRET_BYTES)
         what.nonce = exactly(nonce, "nonce", ZTS_NONCE_BYTES)
@@ -214,22 +320,35 @@ cdef class Table:
             what.now_us = zts_clock_now_us(&self.table.header.clock, 1)
         else:
             what.now_us = bounded(now_us, "now_us", 0, 1 << 60)
-            zts_clock_start(&self.table.header.clock, what.now_us)
         cdef zts_status status = zts_table_install(&self.table, &what, &given)
         if status != ZTS_DONE:
             raise_status(status)
+        if now_us is not None:
+            zts_clock_start(&self.table.header.clock, what.now_us)
         self.records[given] = record
         return given, what.now_us
 
+    cdef int check_installation(self, Profile profile, object handle, object now_us) except -1:
+        """A point chooses handles and keeps time: told otherwise, sessions were out of reach, or revived."""
+        cdef bint client = self.table.header.shape.receives == ZTS_DIRECTION_REPLY
+        cdef uint64_t known = <uint64_t>-1 >> (ZTS_OPERATIONS_MAX - len(self.operations))
+        if client != bool(handle) or client != (now_us is not None):
+            raise InstallationError(
+                "a client passes the handle and the time that the point answered, a point neither")
+        for i in range(3):
+            if profile.spec.allowed[i] & ~known:
+                raise InstallationError("the grant allows operations that this table has no name for")
+        return 0
+
     def set_mode(self, uint64_t handle, str mode not None):
-        """NORMAL, RESTRICTED or SUSPENDED, seen by the very next verify. False when the session is not here."""
+        """NORMAL, RESTRICTED or SUSPENDED, seen by the very next verify. False when it is not here."""
         if mode not in MODES[1:4]:
             raise ValueError(f"mode is {mode!r}, expected one of {MODES[1:4]}")
         cdef int number = MODES.index(mode)
         return zts_table_set_mode(&self.table, handle, <zts_mode>number) == ZTS_DONE
 
     def end(self, uint64_t handle, *, bint revoked):
-        """Ends a session and wipes its keys; its handle is then REVOKED, or unknown. False when it is not here."""
+        """Ends a session and wipes its keys; its handle is then REVOKED, or unknown. False: not here."""
         cdef zts_mode as_ = ZTS_MODE_REVOKED if revoked else ZTS_MODE_FREE
         self.records.pop(handle, None)
         return zts_table_end(&self.table, handle, as_) == ZTS_DONE
@@ -242,7 +361,7 @@ cdef class Table:
         return zts_table_narrow(&self.table, exactly(digest, "digest", 32), bitmaps) == ZTS_DONE
 
     def sweep(self, uint32_t first=0, uint32_t count=0xFFFFFFFF):
-        """Ends expired sessions and advances silent ones, over ``count`` slots from ``first``; how many it ended."""
+        """Ends expired sessions, advances silent ones: ``count`` slots from ``first``; how many it ended."""
         cdef uint32_t ended
         with nogil:
             ended = zts_table_sweep(&self.table, first, count)
@@ -258,7 +377,8 @@ cdef class Table:
         refused = {VERDICTS[ZTS_SLOT_FIRST_VERDICT + i]: slot.refused[i]
                    for i in range(ZTS_VERDICT_COUNT - ZTS_SLOT_FIRST_VERDICT)}
         return {"mode": MODES[slot.mode], "epoch": slot.epoch, "accepted": slot.accepted, "sent": slot.sent,
-                "last_accepted_us": slot.last_accepted_us, "expires_at_us": slot.expires_at_us, "refused": refused}
+                "last_accepted_us": slot.last_accepted_us, "expires_at_us": slot.expires_at_us,
+                "refused": refused}
 
     def refused(self):
         """Refusals of the whole table by verdict name, strangers included."""
@@ -309,20 +429,20 @@ cdef class Table:
 
     # ---- For the call path
 
-    cdef zts_verdict verify(self, const uint8_t *token, const uint8_t *body, size_t body_bytes, uint32_t operation,
-                            zts_call *call) noexcept nogil:
+    cdef zts_verdict verify(self, const uint8_t *token, const uint8_t *body, size_t body_bytes,
+                            uint32_t operation, zts_call *call) noexcept nogil:
         return zts_token_verify(&self.table, token, body, body_bytes, operation, call)
 
     cdef zts_status sign(self, uint64_t handle, uint32_t operation, const uint8_t *body, size_t body_bytes,
                          uint8_t *token) noexcept nogil:
         return zts_token_sign(&self.table, handle, operation, body, body_bytes, token)
 
-    cdef size_t verify_batch(self, const uint8_t *tokens, const zts_bodies *bodies, size_t count, uint32_t operation,
-                             uint8_t *verdicts) noexcept nogil:
+    cdef size_t verify_batch(self, const uint8_t *tokens, const zts_bodies *bodies, size_t count,
+                             uint32_t operation, uint8_t *verdicts) noexcept nogil:
         return zts_token_verify_batch(&self.table, tokens, bodies, count, operation, verdicts)
 
-    cdef zts_status sign_batch(self, uint64_t handle, uint32_t operation, const zts_bodies *bodies, size_t count,
-                               uint8_t *tokens) noexcept nogil:
+    cdef zts_status sign_batch(self, uint64_t handle, uint32_t operation, const zts_bodies *bodies,
+                               size_t count, uint8_t *tokens) noexcept nogil:
         return zts_token_sign_batch(&self.table, handle, operation, bodies, count, tokens)
 
     cdef zts_verdict count_malformed(self) noexcept nogil:
@@ -335,12 +455,12 @@ cdef class Table:
         cdef zts_slot *slot = zts_table_slot_of(&self.table, handle)
         if slot is NULL or handle == 0 or slot.handle != handle:
             return NULL
-        if slot.mode == ZTS_MODE_FREE or slot.mode == ZTS_MODE_REVOKED:
+        if slot.mode == ZTS_MODE_FREE or slot.mode > ZTS_MODE_SUSPENDED:
             return NULL
         return slot
 
     cdef int wipe_slots(self) noexcept nogil:
-        """Slots that were never used are left alone: writing them would make the system find memory for them."""
+        """Slots never used are left alone: writing them would make the system find memory for them."""
         cdef uint32_t i
         cdef zts_slot *slot
         for i in range(self.table.capacity):
@@ -370,8 +490,9 @@ def sha256(const uint8_t[::1] message not None, *, str backend=None):
     return digest
 
 
-def mac_pair_for_testing_only(bytes key not None, bytes first not None, bytes second not None, *, str backend=None):
-    """The 16-byte tags of two messages (32 header bytes, then the body) by both lanes and by one: ((a, b), (a, b))."""
+def mac_pair_for_testing_only(bytes key not None, bytes first not None, bytes second not None, *,
+                              str backend=None):
+    """The 16-byte tags of two messages (32 header bytes, then body): ((a, b) by a pair, (a, b) singly)."""
     cdef const zts_sha256_backend *which = chosen_backend(backend)
     cdef zts_hmac_key state
     cdef zts_mac_job[2] jobs

@@ -59,7 +59,8 @@ cdef extern from "zts_sha256.h" nogil:
 
 
 cdef extern from "zts_hmac.h" nogil:
-    void zts_hmac_key_init(const zts_sha256_backend *backend, zts_hmac_key *key, const uint8_t *secret, size_t size)
+    void zts_hmac_key_init(const zts_sha256_backend *backend, zts_hmac_key *key, const uint8_t *secret,
+                           size_t size)
     void zts_hmac(const zts_sha256_backend *backend, const uint8_t *secret, size_t secret_bytes,
                   const uint8_t *message, size_t size, uint8_t *mac)
 
@@ -174,7 +175,8 @@ cdef extern from "zts_table.h" nogil:
 
     size_t zts_table_bytes(const zts_table_shape *shape)
     zts_status zts_table_format(void *region, size_t size, const zts_table_shape *shape)
-    zts_status zts_table_attach(zts_table *table, void *region, size_t size, const zts_sha256_backend *backend)
+    zts_status zts_table_attach(zts_table *table, void *region, size_t size,
+                                const zts_sha256_backend *backend)
     zts_slot *zts_table_slot(const zts_table *table, uint32_t index)
     zts_slot *zts_table_slot_of(const zts_table *table, uint64_t handle)
     zts_status zts_table_install(const zts_table *table, const zts_installation *what, uint64_t *handle)
@@ -200,11 +202,11 @@ cdef extern from "zts_token.h" nogil:
         const uint64_t *offsets
         size_t stride
 
-    zts_verdict zts_token_verify(const zts_table *table, const uint8_t *token, const uint8_t *body, size_t size,
-                                 uint32_t operation, zts_call *call)
+    zts_verdict zts_token_verify(const zts_table *table, const uint8_t *token, const uint8_t *body,
+                                 size_t size, uint32_t operation, zts_call *call)
     zts_verdict zts_token_refuse_malformed(const zts_table *table)
-    zts_status zts_token_sign(const zts_table *table, uint64_t handle, uint32_t operation, const uint8_t *body,
-                              size_t size, uint8_t *token)
+    zts_status zts_token_sign(const zts_table *table, uint64_t handle, uint32_t operation,
+                              const uint8_t *body, size_t size, uint8_t *token)
     size_t zts_token_verify_batch(const zts_table *table, const uint8_t *tokens, const zts_bodies *bodies,
                                   size_t count, uint32_t operation, uint8_t *verdicts)
     zts_status zts_token_sign_batch(const zts_table *table, uint64_t handle, uint32_t operation,
