@@ -1,0 +1,58 @@
+"""How much is measured: everything that ``--quick`` makes smaller, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["FULL", "QUICK", "Plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Counts of one run of the benchmarks."""
+
+    name: str
+    rounds: int
+    #: Calls per round of what costs about 100 ns; dearer peers get a share of it.
+    calls: int
+    #: C blocks per round are 48 times this.
+    floor_runs: int
+    fleet_sessions: int
+    fleet_rounds: int
+    latency_calls: int
+    memory_sessions: int
+    memory_tickets: int
+    handshakes: int
+    revocations: int
+    imports: int
+
+
+FULL = Plan(
+    name="full",
+    rounds=25,
+    calls=50_000,
+    floor_runs=2_000,
+    fleet_sessions=1_000_000,
+    fleet_rounds=5,
+    latency_calls=1_000_000,
+    memory_sessions=100_000,
+    memory_tickets=20_000,
+    handshakes=200,
+    revocations=100,
+    imports=20,
+)
+
+QUICK = Plan(
+    name="quick",
+    rounds=3,
+    calls=5_000,
+    floor_runs=100,
+    fleet_sessions=20_000,
+    fleet_rounds=3,
+    latency_calls=20_000,
+    memory_sessions=5_000,
+    memory_tickets=300,
+    handshakes=10,
+    revocations=10,
+    imports=3,
+)
