@@ -1,0 +1,126 @@
+"""docs/protocol.md says enough to write another client from, and its test vector is true."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import fields
+
+import other_client as other
+from pages import ROOT, blocks
+
+from ztsession import limits
+from ztsession.client.session import install_ticket
+from ztsession.enforcement import EnforcementPoint
+from ztsession.handshake.messages import CookieDemand, Hello, Offer, Outcome, Proof
+from ztsession.hazmat import sha256
+from ztsession.policy.catalog import Catalog
+from ztsession.policy.grant import Grant
+from ztsession.testing import FakeClock, TestAuthority
+from ztsession.tickets.installation import InstallAnswer, InstallRefusal, InstallRequest
+from ztsession.tickets.ticket import Ticket, TicketBody
+from ztsession.wire.schema import Message
+
+EPOCH_US = 30_000_000
+CATALOG = """
+version = 1
+[segments.orders.operations.submit]
+effect = "risk-increasing"
+[segments.orders.operations.cancel]
+effect = "risk-reducing"
+"""
+
+
+class Recorder:
+    """A transport that keeps what passed."""
+
+    def __init__(self, point) -> None:
+        self._point = point
+
+    def exchange(self, message: bytes) -> bytes:
+        """Pass a message on and keep it and its answer."""
+        self.request, self.answer = message, self._point.exchange(message)
+        return self.answer
+
+
+def test_another_client_written_from_the_page_is_understood_in_both_directions() -> None:
+    """Installation MACs, keys of several epochs, and tokens of both directions agree with a second implementation."""
+    clock = FakeClock()
+    authority = TestAuthority(Catalog.from_text(CATALOG).segment("orders"), clock=clock.time)
+    point = EnforcementPoint("orders", authority=authority, manual_clock=True, wall_clock=clock.time)
+    clock.follow(point.table)
+    point.maintain()
+    grant, session_secret = authority.grant(), os.urandom(32)
+    secret = other.segment_secret(session_secret, grant.to_bytes())
+    line = Recorder(point)
+    install_ticket(line, grant, authority.ticket(grant, secret), secret, manual_clock_us=clock.machine_us)
+
+    request, answer = InstallRequest.from_bytes(line.request), InstallAnswer.from_bytes(line.answer)
+    assert request.mac == other.install_request_mac(secret, request.ticket, request.nonce)
+    assert answer.mac == other.install_answer_mac(
+        secret,
+        request.ticket,
+        request.nonce,
+        answer.nonce,
+        answer.handle,
+        answer.now_us,
+        answer.epoch_length_us,
+    )
+
+    first = answer.now_us // EPOCH_US
+    verify = point.verifier("orders.cancel")
+    for sequence, steps in enumerate((0, 0, 1, 3), start=1):
+        while point.table.now_us() // EPOCH_US < first + steps:
+            clock.advance(1.0)
+            point.maintain()
+        key = other.token_key(secret, answer.nonce, 0, answer.handle, steps)
+        now = point.table.now_us()
+        made = other.token(key, 0, 1, first + steps, answer.handle, sequence, now, b"body")
+        view = verify(made, b"body")
+        assert (view.sequence, view.issued_at_us, view.epoch) == (sequence, now, first + steps)
+
+    key = other.token_key(secret, answer.nonce, 1, answer.handle, 3)
+    reply = point.sign_reply(view, b"done")
+    assert reply == other.token(key, 1, 1, first + 3, answer.handle, 1, point.table.now_us(), b"done")
+
+
+def test_the_vector_of_the_page_is_what_the_page_describes() -> None:
+    """The printed vector comes out of the second implementation, number by number."""
+    [vector] = [block.text for block in blocks("docs/protocol.md") if "issued_at   " in block.text]
+    shown = dict(re.findall(r"^(\w+) += (\w+)$", vector, re.M))
+    secret, nonce = bytes.fromhex(shown["segment_secret"]), bytes.fromhex(shown["nonce"])
+    handle, epoch = int(shown["handle"], 16), int(shown["epoch"])
+    key = other.token_key(secret, nonce, 0, handle, int(shown["steps"]))
+    body = bytes.fromhex(shown["body"])
+    made = other.token(
+        key, 0, int(shown["operation"]), epoch, handle, int(shown["sequence"]), int(shown["issued_at"]), body
+    )
+    assert (key.hex(), made.hex()) == (shown["token_key"], shown["token"])
+
+
+def test_every_message_and_field_is_on_the_page() -> None:
+    """The page's table of each message lists exactly the fields that the message has, in their order."""
+    page = (ROOT / "docs/protocol.md").read_text()
+    messages: list[type[Message]] = [Hello, CookieDemand, Offer, Proof, Outcome, Grant, Ticket, TicketBody]
+    messages += [InstallRequest, InstallAnswer, InstallRefusal]
+    for message in messages:
+        section = re.search(rf"^`{message.kind}`.*?\n\n(.*?)\n\n", page, re.M | re.S)
+        assert section, message.kind
+        assert re.findall(r"^\| `(\w+)`", section[1], re.M) == [f.name for f in fields(message)], message.kind
+
+
+def test_every_number_of_the_page_is_the_cores() -> None:
+    """The page's table of limits repeats the values that the core was compiled with."""
+    page = (ROOT / "docs/protocol.md").read_text()
+    rows = re.findall(r"^\| `([A-Z_]+)` \| ([0-9,]+) \|", page, re.M)
+    assert len(rows) >= 8
+    for name, value in rows:
+        assert getattr(limits, name) == int(value.replace(",", "")), name
+
+
+def test_labelled_digest_agrees() -> None:
+    """The labelled digest of the page is the library's, on the library's own SHA-256."""
+    from ztsession.wire.digest import digest
+
+    assert other.labelled_digest("x", b"", b"ab") == digest("x", b"", b"ab")
+    assert sha256(b"") == bytes.fromhex("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
