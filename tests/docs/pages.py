@@ -11,7 +11,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-_BLOCK = re.compile(r"^```(?P<kind>[^\n`]*)\n(?P<options>(?::[a-z-]+:[^\n]*\n)*)\n?(?P<text>.*?)^```$", re.M | re.S)
+_BLOCK = re.compile(
+    r"^```(?P<kind>[^\n`]*)\n(?P<options>(?::[a-z-]+:[^\n]*\n)*)\n?(?P<text>.*?)^```$", re.M | re.S
+)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ setup(name="gate", ext_modules=cythonize([gate], include_path=[{str(EXT)!r}]))
 def build(*command: str, cwd: Path) -> None:
     """Run a tool of the build; without what a sanitized run preloads, which is not for compilers."""
     kept = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "CFLAGS", "LDFLAGS")}
-    done = subprocess.run(command, cwd=cwd, env=kept, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, cwd=cwd, env=kept, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -49,7 +51,15 @@ def test_a_c_program_signs_and_verifies_on_the_core_alone(tmp_path: Path, compil
     checked = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     program = str(tmp_path / "service")
     build(
-        compiler, *strict, *checked, f"-I{EXT / 'src'}", str(HERE / "service.c"), *sources, "-o", program, cwd=tmp_path
+        compiler,
+        *strict,
+        *checked,
+        f"-I{EXT / 'src'}",
+        str(HERE / "service.c"),
+        *sources,
+        "-o",
+        program,
+        cwd=tmp_path,
     )
     clean = {"PATH": os.environ["PATH"]}
     done = subprocess.run([program], env=clean, capture_output=True, text=True, timeout=60, check=False)
