@@ -25,7 +25,7 @@ lint: ready-test ready-quality  ## style, types, stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext tests/embedding
 	$(BIN)/python -m pytest -n 0 tests/quality
 
 # A copy of the tree, so that the build without sanitizers stays what it is. The recipe: CPython from a plain build takes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attack_table import tables, ids_in_names, written
+from attack_table import ids_in_names, tables, written
 from attacks import ATTACKS, GROUPS
 
 

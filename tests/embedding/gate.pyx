@@ -7,7 +7,8 @@ from ztsession._core cimport Table
 from ztsession.zts cimport ZTS_BODY_MAXBYTES, ZTS_OK, ZTS_TOKEN_BYTES, zts_call, zts_verdict
 
 
-def count_accepted(Table table not None, str operation not None, const uint8_t[::1] ring not None, int body_bytes):
+def count_accepted(Table table not None, str operation not None, const uint8_t[::1] ring not None,
+                   int body_bytes):
     """How many of the ring's messages (48 bytes of token, then a body) are accepted."""
     cdef uint32_t index = table.operations.index(operation)
     cdef Py_ssize_t stride = ZTS_TOKEN_BYTES + body_bytes, at = 0

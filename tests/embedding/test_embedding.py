@@ -45,7 +45,7 @@ def compiler() -> str:
 
 
 def test_a_c_program_signs_and_verifies_on_the_core_alone(tmp_path: Path, compiler: str) -> None:
-    """ext/src compiles without a warning into a plain C program, which accepts, refuses a replay, and obeys modes."""
+    """ext/src compiles without a warning into a C program, which accepts, refuses a replay and obeys modes."""
     sources = sorted(str(path) for path in (EXT / "src").glob("*.c"))
     strict = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
     checked = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
@@ -70,7 +70,7 @@ def test_a_c_program_signs_and_verifies_on_the_core_alone(tmp_path: Path, compil
 def test_a_cython_module_verifies_without_the_gil_through_the_declarations(
     tmp_path: Path, compiler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A downstream module that cimports Table counts what is accepted of a ring, each message once and no forgery."""
+    """A downstream module that cimports Table accepts each message of a ring once, and no forgery."""
     shutil.copy(HERE / "gate.pyx", tmp_path)
     (tmp_path / "setup.py").write_text(SETUP)
     build(sys.executable, "setup.py", "-q", "build_ext", "--inplace", cwd=tmp_path)

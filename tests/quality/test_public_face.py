@@ -75,7 +75,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_the_changelog_keeps_its_form() -> None:
-    """Keep a Changelog: Unreleased first, dated versions after it, and only the six known kinds of changes."""
+    """Keep a Changelog: Unreleased first, dated versions after it, and only the six kinds of changes."""
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
     releases = re.findall(r"^## (.+)$", changelog, re.M)
     assert releases[0] == "[Unreleased]"

@@ -13,7 +13,7 @@ MODULES = ("ztsession._core", "ztsession._calls", "ztsession._batch")
 
 
 def test_stubs_agree_with_the_extension_modules() -> None:
-    """stubtest finds no name, argument or attribute that differs, nor an entry of its allowlist that is not needed."""
+    """stubtest finds nothing that differs, and no entry of its allowlist that is not needed."""
     pytest.importorskip("mypy", reason="install ztsession[quality]; `make lint` does")
     allowed = str(HERE / "stubtest-allowlist.txt")
     done = subprocess.run(
