@@ -44,7 +44,7 @@ class Recorder:
 
 
 def test_another_client_written_from_the_page_is_understood_in_both_directions() -> None:
-    """Installation MACs, keys of several epochs and tokens of both directions agree with the second client's."""
+    """Installation MACs, keys of several epochs and tokens of both directions agree with another client's."""
     clock = FakeClock()
     authority = TestAuthority(Catalog.from_text(CATALOG).segment("orders"), clock=clock.time)
     point = EnforcementPoint("orders", authority=authority, manual_clock=True, wall_clock=clock.time)

@@ -45,7 +45,7 @@ def compiler() -> str:
 
 
 def test_a_c_program_signs_and_verifies_on_the_core_alone(tmp_path: Path, compiler: str) -> None:
-    """ext/src compiles without a warning into a C program, which accepts, refuses a replay and obeys modes."""
+    """ext/src compiles without warnings into a C program, which accepts, refuses a replay and obeys modes."""
     sources = sorted(str(path) for path in (EXT / "src").glob("*.c"))
     strict = ["-std=c11", "-O2", "-g", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Werror"]
     checked = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
