@@ -1,7 +1,9 @@
-"""Ours, one message of 64 bytes at a time and in batches, as scenarios that the tables and pytest-benchmark share.
+"""Ours, one message of 64 bytes at a time and in batches, as scenarios that the tables and pytest-benchmark
+share.
 
-A session is made by ``ztsession.testing``: real ticket, real installation, real table; the point's housekeeping thread
-runs as it would in a service. Every token is fresh: signed before the loop, verified in it, and never seen again.
+A session is made by ``ztsession.testing``: real ticket, real installation, real table; the point's
+housekeeping thread runs as it would in a service. Every token is fresh: signed before the loop, verified in
+it, and never seen again.
 """
 
 from __future__ import annotations

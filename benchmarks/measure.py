@@ -1,7 +1,8 @@
 """Rounds: everything that is compared is measured in turn, over and over, in one process.
 
-A machine slows down and speeds up for reasons of its own. Two figures taken a second apart may differ for that alone, so
-every round takes all subjects once, and a ratio can be formed within the round as well as between the medians.
+A machine slows down and speeds up for reasons of its own. Two figures taken a second apart may differ for
+that alone, so every round takes all subjects once, and a ratio can be formed within the round as well as
+between the medians.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Subject(Protocol):
 
 @dataclass(frozen=True)
 class Loop:
-    """A loop over fresh material: ``prepare(calls)`` makes it, untimed, and ``run(material)`` goes through it once."""
+    """A loop over fresh material: ``prepare(calls)`` makes it, untimed, and ``run(material)`` goes through
+    it once.
+    """
 
     name: str
     calls: int
@@ -37,7 +40,9 @@ class Loop:
     run: Callable[[Any], object]
 
     def once(self) -> float:
-        """Nanoseconds per call; the collector of garbage rests meanwhile, for ours and for everybody else's."""
+        """Nanoseconds per call; the collector of garbage rests meanwhile, for ours and for everybody
+        else's.
+        """
         material = self.prepare(self.calls)
         gc.collect()
         gc.disable()
@@ -52,16 +57,22 @@ class Loop:
 
 @dataclass(frozen=True)
 class CLoop:
-    """A loop in C that takes its own time: ``function(count)`` returns nanoseconds, of which ``scale`` make a unit."""
+    """A loop in C that takes its own time: ``function(count)`` returns nanoseconds, of which ``scale`` make a
+    unit.
+
+    A floor is a lower bound, so a round's value is the fastest of ``tries``: two lanes run some runs in step
+    and some not.
+    """
 
     name: str
     count: int
     function: Callable[[int], float]
     scale: float = 1.0
+    tries: int = 1
 
     def once(self) -> float:
         """Nanoseconds per unit."""
-        return self.function(self.count) * self.scale
+        return min(self.function(self.count) for _ in range(self.tries)) * self.scale
 
 
 @dataclass
@@ -89,7 +100,9 @@ class Series:
 def round_robin(
     subjects: Sequence[Subject], rounds: int, say: Callable[[str], None] = lambda _: None
 ) -> dict[str, Series]:
-    """Measure all ``subjects`` in each of ``rounds`` rounds, after one round that warms up and does not count."""
+    """Measure all ``subjects`` in each of ``rounds`` rounds, after one round that warms up and does not
+    count.
+    """
     found = {subject.name: Series(subject.name) for subject in subjects}
     for number in range(rounds + 1):
         say(f"round {number} of {rounds}" if number else "warming up")

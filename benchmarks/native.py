@@ -1,6 +1,8 @@
-"""The C side of the benchmarks, compiled when it is first needed and linked against the project's own SHA-256.
+"""The C side of the benchmarks, compiled when it is first needed and linked against the project's own
+SHA-256.
 
-It is compiled anew in each run: a floor that was left over from other sources would be a floor of something else.
+It is compiled anew in each run: a floor that was left over from other sources would be a floor of something
+else.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """The compiled library, with the types of its functions set. subprocess.CalledProcessError without a compiler."""
+    """The compiled library, with the types of its functions set. subprocess.CalledProcessError without a
+    compiler.
+    """
     with tempfile.TemporaryDirectory(prefix="ztsession-bench-") as directory:
         built = Path(directory) / "bench.so"
         _compile(built)
@@ -49,7 +53,9 @@ def library() -> ctypes.CDLL:
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments
     if not loaded.floor_lanes_are_right():
-        raise RuntimeError("the two-lane floor computes another hash than the back end: its figure would mean nothing")
+        raise RuntimeError(
+            "the two-lane floor computes another hash than the back end: its figure would mean nothing"
+        )
     return loaded
 
 

@@ -1,8 +1,8 @@
 """What users would otherwise take, each on the same message of 64 bytes and in the same loop shape.
 
-None of them checks what a session needs (replay, operation, mode, freshness of the decision); some check less than a
-signature and an age. Each gets its best form: keys prepared beforehand, no options that cost and are not needed. Where a
-peer makes tokens, each is made before the loop and read once.
+None of them checks what a session needs (replay, operation, mode, freshness of the decision); some check less
+than a signature and an age. Each gets its best form: keys prepared beforehand, no options that cost and are
+not needed. Where a peer makes tokens, each is made before the loop and read once.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def _loop(name: str, calls: int, pair: Pair) -> Loop:
     return Loop(name, max(calls, 20), prepare, run)
 
 
-# ---- A MAC alone --------------------------------------------------------------------------------------------------
+# ---- A MAC alone ---------------------------------------------------------------------------------
 
 
 def _same(message: bytes) -> bytes:
@@ -103,10 +103,12 @@ def _cryptography_hmac() -> Pair:
 
 
 def _blake2b() -> Pair:
-    return _same, lambda message, key=_KEY, new=hashlib.blake2b: new(message, key=key, digest_size=16).digest()
+    return _same, lambda message, key=_KEY, new=hashlib.blake2b: new(
+        message, key=key, digest_size=16
+    ).digest()
 
 
-# ---- Signed tokens ----------------------------------------------------------------------------------------------------
+# ---- Signed tokens -------------------------------------------------------------------------------
 
 
 def _timestamp_signer() -> Pair:
@@ -120,7 +122,9 @@ def _timed_serializer() -> Pair:
     from itsdangerous import URLSafeTimedSerializer
 
     serializer = URLSafeTimedSerializer(_KEY)
-    return lambda message: serializer.dumps(_claims(message)), lambda token: serializer.loads(token, max_age=60)
+    return lambda message: serializer.dumps(_claims(message)), lambda token: serializer.loads(
+        token, max_age=60
+    )
 
 
 def _pyjwt() -> Pair:
@@ -161,7 +165,7 @@ def _claims(message: bytes) -> dict[str, Any]:
     return {"sub": "algo-1", "op": "orders.submit", "iat": now, "exp": now + 60, "msg": text}
 
 
-# ---- Signatures -------------------------------------------------------------------------------------------------------
+# ---- Signatures ----------------------------------------------------------------------------------
 
 
 def _pynacl() -> Pair:

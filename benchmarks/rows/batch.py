@@ -26,6 +26,11 @@ def measure(plan: Plan, wanted: Collection[str], say: Callable[[str], None]) -> 
     rows = [
         Row("P4", f"verify_batch, 64 B, {BATCH:,} tokens, per token", accepting, found[BATCH_FLOOR]),
         Row("P10 bad tag", "refusing bad tags in a batch", found["verify_batch, bad tags"], accepting),
-        Row("P10 unknown", "refusing unknown handles in a batch", found["verify_batch, unknown handles"], accepting),
+        Row(
+            "P10 unknown",
+            "refusing unknown handles in a batch",
+            found["verify_batch, unknown handles"],
+            accepting,
+        ),
     ]
     return Findings([row for row in rows if row.key.split()[0] in wanted], [*found.values()])

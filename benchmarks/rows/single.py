@@ -27,13 +27,19 @@ def measure(plan: Plan, wanted: Collection[str], say: Callable[[str], None]) -> 
     finally:
         calls.close()
     floor, verify = found[SINGLE_FLOOR], found["verify"]
-    extra = difference("decorated minus plain", found["decorated call of a handler"], found["plain call of a handler"])
+    extra = difference(
+        "decorated minus plain", found["decorated call of a handler"], found["plain call of a handler"]
+    )
     rows = [
         Row("P1", "verify 64 B from Python, everything checked", verify, floor),
         Row("P2", "decorated call minus plain call", extra, floor),
         Row("P3", "sign 64 B from Python", found["sign"], floor),
     ]
-    for key, peer in (("P9 PyJWT", PYJWT), ("P9 itsdangerous", ITSDANGEROUS), ("P9 hmac.digest", HMAC_DIGEST)):
+    for key, peer in (
+        ("P9 PyJWT", PYJWT),
+        ("P9 itsdangerous", ITSDANGEROUS),
+        ("P9 hmac.digest", HMAC_DIGEST),
+    ):
         if peer in found:
             rows.append(Row(key, f"verify is faster than {peer}", verify, found[peer], inverse=True))
     return Findings([row for row in rows if row.key.split()[0] in wanted], [*found.values(), extra])
