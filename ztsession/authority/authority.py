@@ -4,27 +4,41 @@
 
 ``policy/`` is the operator's: ``catalog.toml``, ``*.cedar``, ``subjects.toml``, ``devices.toml``. ``state/``
 is the Authority's own: keys, a SQLite database, the audit log. Everything that changes goes the same way:
-decide, record (audit and store, durably), publish. What cannot be recorded does not happen.
+decide, record (audit and store, durably), publish. What cannot be recorded is not granted.
+
+Taking rights away is the exception to that: whoever fills the audit log's disk must not thereby keep a
+session alive. So a revocation or a signal is in force even when its audit entry could not be written, and the
+caller hears of that afterwards.
 """
 
 from __future__ import annotations
 
+import heapq
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ztsession.audit.jsonlines import JsonLinesAudit
 from ztsession.audit.sink import AuditSink
+from ztsession.authority.afterwards import Afterwards
 from ztsession.authority.changes import ChangeLog
 from ztsession.authority.connection import Connection
 from ztsession.authority.decision import Decider, Judged
 from ztsession.authority.keys import AuthorityKeys
 from ztsession.bus.change import Change
-from ztsession.errors import EvidenceError, HandshakeError, SessionEnded, ZtsError
+from ztsession.errors import (
+    ConfigurationError,
+    EvidenceError,
+    HandshakeError,
+    SessionEnded,
+    WireError,
+    ZtsError,
+)
 from ztsession.handshake.messages import Hello, Outcome, Proof
 from ztsession.identity.ed25519 import Ed25519Registry
 from ztsession.policy.catalog import Segment
@@ -43,6 +57,10 @@ from ztsession.tickets.ticket import TicketBody, seal_ticket
 __all__ = ["Authority"]
 
 _STANDING = "standing-risk"
+#: The certificate lives for thirty days and an Authority may run for longer.
+_CERTIFY_AGAIN_S = 86400
+#: Between two clearings of what can matter to nobody any more.
+_PRUNE_S = 3600
 
 
 class Authority:
@@ -54,18 +72,27 @@ class Authority:
         store: SqliteStore,
         audit: AuditSink,
         decider: Decider,
-        policies: PolicyEngine,
         *,
+        load: Callable[[], Decider] | None = None,
         name: str = "authority",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Compose an Authority from its parts; :meth:`open` is what most programs want."""
+        """Compose an Authority from its parts; :meth:`open` is what most programs want.
+
+        ``load`` makes a fresh decider for :meth:`reload`.
+        """
         self.keys, self.decider, self._store, self._audit = keys, decider, store, audit
-        self._policies, self._name, self._clock = policies, name, clock
+        self._load, self._name, self._clock = load, name, clock
         self._lock = threading.RLock()
         self._changes = ChangeLog(store, keys.signing, clock=clock)
-        self.risk = RiskEngine.restore(store.get_state(_STANDING), [r.risk for r in self._live() if r.risk])
-        self._certificate = keys.certificate(name, clock())
+        live = self._live()
+        self.risk = RiskEngine.restore(store.get_state(_STANDING), [r.risk for r in live if r.risk])
+        self._ends = [(record.expires_at, record.id) for record in live]
+        heapq.heapify(self._ends)
+        self._prune_at = 0.0
+        #: Modes that were decided and could not be written yet.
+        self._owed: list[ModeChange] = []
+        self._certified = (clock(), keys.certificate(name, clock()))
         self._owned: list[Callable[[], None]] = []
 
     @classmethod
@@ -84,22 +111,22 @@ class Authority:
         cannot be used.
         """
         directory, rules = Path(state), Path(policy)
-        policies = PolicyEngine(rules)
-        registry, appraiser = (
-            Ed25519Registry(rules / "subjects.toml"),
-            PostureAppraiser(rules / "devices.toml"),
-        )
-        keys = AuthorityKeys.open(directory)
-        decider = Decider(registry, appraiser, policies, posture_required=posture_required, clock=clock)
-        store = SqliteStore(directory / "authority.sqlite")
-        try:
-            audit = JsonLinesAudit(directory / "audit.jsonl", clock=clock)
-        except ZtsError:
-            store.close()
-            raise
-        authority = cls(keys, store, audit, decider, policies, name=name, clock=clock)
-        authority._owned = [audit.close, store.close]
-        authority._reloads = [policies.reload, registry.reload, appraiser.reload]
+
+        def load() -> Decider:
+            return Decider(
+                Ed25519Registry(rules / "subjects.toml"),
+                PostureAppraiser(rules / "devices.toml"),
+                PolicyEngine(rules),
+                posture_required=posture_required,
+                clock=clock,
+            )
+
+        decider, keys = load(), AuthorityKeys.open(directory)
+        with ExitStack() as opened:
+            store = opened.enter_context(SqliteStore(directory / "authority.sqlite"))
+            audit = opened.enter_context(JsonLinesAudit(directory / "audit.jsonl", clock=clock))
+            authority = cls(keys, store, audit, decider, load=load, name=name, clock=clock)
+            authority._owned = [opened.pop_all().close]
         return authority
 
     # ---- For clients
@@ -116,8 +143,12 @@ class Authority:
         return Connection(self)
 
     def certificate(self) -> bytes:
-        """The root's certificate over the static key."""
-        return self._certificate
+        """The root's certificate over the static key, never older than a day."""
+        now, (made, certificate) = self._clock(), self._certified
+        if not made <= now < made + _CERTIFY_AGAIN_S:
+            certificate = self.keys.certificate(self._name, now)
+            self._certified = (now, certificate)
+        return certificate
 
     def admit(
         self,
@@ -136,9 +167,13 @@ class Authority:
         already.
         """
         try:
-            judged = self.decider.judge(proof, handshake_hash, static_key, nonce)
-            with self._lock:
-                return self._grant(judged, hello, static_key, mark, session_secret)
+            while True:
+                decider = self.decider
+                judged = decider.judge(proof, handshake_hash, static_key, nonce)
+                with self._lock:
+                    # Not by rules that were replaced while the evidence was looked at (L6).
+                    if decider is self.decider:
+                        return self._grant(judged, hello, static_key, mark, session_secret)
         except ZtsError as error:
             self._audit.record("handshake.refused", cause=str(error)[:512], client=static_key)
             raise
@@ -155,7 +190,7 @@ class Authority:
 
     def segment(self, name: str) -> Segment:
         """One segment of the catalog in force."""
-        return self._policies.current.catalog.segment(name)
+        return self.decider.policies.current.catalog.segment(name)
 
     def segment_key(self, name: str) -> SegmentKey:
         """The private key of one segment, for an enforcement point in this process."""
@@ -180,22 +215,37 @@ class Authority:
     def signal(self, signal: Signal) -> list[ModeChange]:
         """Take a signal; every session that it hits is in its new mode, everywhere in this process, on
         return.
+
+        StoreError: nothing of it is durable, send it again. AuditError: it is in force and not in the log.
         """
-        with self._lock:
-            if not self._store.record_signal(
-                signal.source, signal.id, signal.to_bytes(), now=int(self._clock())
-            ):
-                return []
-            kind, target = signal.target
-            self._audit.record("signal", about=signal.kind, level=signal.level.name, **{kind: target})
-            changes = self.risk.signal(signal)
-            self._put_in_force(changes)
+        kind, target = signal.target
+        with self._lock, Afterwards(self._audit) as audit:
+            with self._store.transaction():
+                if not self._store.record_signal(
+                    signal.source, signal.id, signal.to_bytes(), now=int(self._clock())
+                ):
+                    return []
+                audit.record("signal", about=signal.kind, level=signal.level.name, **{kind: target})
+                # Should writing fail, the signal comes again, and the engine will not say these again.
+                self._owed += self.risk.signal(signal)
+                written = self._write_modes(self._owed)
+            changes, self._owed = self._owed, []
+            self._changes.publish(written)
+            # One entry for each session takes time, and their calls are refused already.
+            for change in changes:
+                audit.record(
+                    "session.mode", session=change.session, mode=change.after.name, why=change.why[:512]
+                )
             return changes
 
     def revoke(self, session: bytes, *, why: str = "operator") -> None:
-        """End one session (16-byte id) for good, known or not yet; points refuse it from the next call on."""
-        with self._lock:
-            self._audit.record("session.revoked", session=session, why=why)
+        """End one session (16-byte id) for good, known or not yet; points refuse it from the next call on.
+
+        AuditError: it is over, and the log does not say so.
+        """
+        Change.revoke(session)  # refuses what is no session's id
+        with self._lock, Afterwards(self._audit) as audit:
+            audit.record("session.revoked", session=session, why=why)
             with self._store.transaction():
                 self._store.revoke(session, int(self._clock()) + 2 * 86400)
                 if self._store.get_session(session) is not None:
@@ -205,9 +255,13 @@ class Authority:
             self._changes.publish([change])
 
     def narrow(self, profile: bytes, allowed: Sequence[int]) -> None:
-        """Take operations away from every session with this profile (32-byte digest), at once and for good."""
-        with self._lock:
-            self._audit.record("profile.narrowed", profile=profile, allowed=list(allowed))
+        """Take operations away from every session with this profile (32-byte digest), at once and for good.
+
+        AuditError: they are gone, and the log does not say so.
+        """
+        Change.narrow(profile, list(allowed))  # refuses what is no profile or no bitmap
+        with self._lock, Afterwards(self._audit) as audit:
+            audit.record("profile.narrowed", profile=profile, allowed=list(allowed))
             self._changes.publish([self._changes.write_narrow(profile, allowed)])
 
     def sessions(self) -> list[SessionRecord]:
@@ -216,22 +270,25 @@ class Authority:
 
     def session(self, session: bytes) -> SessionRecord:
         """One session by its 16-byte id; SessionEnded when it is not live."""
-        for record in self._live():
-            if record.id == session:
-                return record
-        raise SessionEnded("the Authority knows no live session of this id")
+        record = self._store.get_session(session)
+        if record is None or record.mode == Mode.REVOKED or record.expires_at <= self._clock():
+            raise SessionEnded("the Authority knows no live session of this id")
+        return record
 
     def explain(self, session: bytes) -> str:
         """Why a session is in its mode, in one line."""
         return self.risk.session(session).explain()
 
     def reload(self) -> None:
-        """Read policies, subjects and devices again; on any error the old ones stay and the error names the
-        place.
+        """Read policies, subjects and devices again; on any error all the old ones stay and the error names
+        the place.
         """
-        for reload in self._reloads:
-            reload()
-        self._audit.record("policy.reloaded", policy=self._policies.current.digest)
+        if self._load is None:
+            raise ConfigurationError("this Authority was not opened from a directory")
+        fresh = self._load()
+        with self._lock:
+            self._audit.record("policy.reloaded", policy=fresh.policies.current.digest)
+            self.decider = fresh
 
     def close(self) -> None:
         """Close store and audit log."""
@@ -250,14 +307,13 @@ class Authority:
 
     # ---- Inside
 
-    _reloads: Sequence[Callable[[], object]] = ()
-
     def _live(self) -> list[SessionRecord]:
         return self._store.live_sessions(int(self._clock()))
 
     def _grant(
         self, judged: Judged, hello: Hello, static_key: bytes, mark: int, session_secret: bytes
     ) -> Outcome:
+        self._sweep()
         session = os.urandom(16)
         old = self._superseded(hello.supersedes, judged, static_key)
         grants = self.decider.grants(judged, session, hello.scopes)
@@ -270,7 +326,7 @@ class Authority:
             if risk.mode >= Mode.SUSPENDED:
                 raise HandshakeError(f"the session would begin {risk.mode.name}: {risk.explain()}")
             record = self._record(session, judged, static_key, grants, risk.mode, risk.to_bytes())
-            tickets = [self._ticket(grant, session_secret, record.started_at) for grant in grants]
+            outcome = self._outcome(record, grants, session_secret)
             self._audit.record(
                 "session.granted",
                 session=session,
@@ -286,24 +342,20 @@ class Authority:
         except BaseException:
             self.risk.close(session)
             raise
+        heapq.heappush(self._ends, (record.expires_at, session))
         if old is not None:
             self.risk.close(old.id)
-        return Outcome(
-            "granted",
-            session=session,
-            tickets=tickets,
-            grants=[grant.encoded for grant in grants],
-            assurance=record.assurance,
-            lifetime_s=record.expires_at - record.started_at,
-        )
+        return outcome
 
     def _superseded(self, session: bytes, judged: Judged, static_key: bytes) -> SessionRecord | None:
         if not session:
             return None
         old = self._store.get_session(session)
+        if old is None:
+            return None  # expired so long ago that nothing is known of it
         # The same subject with the same handshake key: nobody can end another's session by claiming to renew
         # it.
-        if old is None or (old.subject, old.static_key) != (judged.identity.subject, static_key):
+        if (old.subject, old.static_key) != (judged.identity.subject, static_key):
             raise EvidenceError("the session to supersede is not this client's")
         return old if old.mode != Mode.REVOKED else None
 
@@ -330,6 +382,24 @@ class Authority:
             risk=risk,
         )
 
+    def _outcome(self, record: SessionRecord, grants: Sequence[Grant], session_secret: bytes) -> Outcome:
+        try:
+            outcome = Outcome(
+                "granted",
+                session=record.id,
+                tickets=[self._ticket(grant, session_secret, record.started_at) for grant in grants],
+                grants=list(record.grants),
+                assurance=record.assurance,
+                lifetime_s=record.expires_at - record.started_at,
+            )
+            outcome.to_bytes()
+        except WireError as error:
+            # Known before anything is written, or a session would exist that its client never hears of.
+            raise HandshakeError(
+                f"the grants do not fit one message, ask for less at once: {error}"
+            ) from None
+        return outcome
+
     def _ticket(self, grant: Grant, session_secret: bytes, started_at: int) -> bytes:
         secret = segment_secret(session_secret, grant.digest())
         body = TicketBody(grant.encoded, secret, started_at, self._name)
@@ -347,17 +417,21 @@ class Authority:
                 changes.append(self._changes.write_mode(old.id, Mode.REVOKED))
         return changes
 
-    def _put_in_force(self, changes: Sequence[ModeChange]) -> None:
+    def _write_modes(self, changes: Sequence[ModeChange]) -> list[Change]:
+        self._store.put_state(_STANDING, self.risk.standing_state())
         written = []
-        with self._store.transaction():
-            self._store.put_state(_STANDING, self.risk.standing_state())
-            for change in changes:
-                self._store.set_mode(
-                    change.session, change.after, self.risk.session(change.session).to_bytes()
-                )
-                written.append(self._changes.write_mode(change.session, change.after))
-        self._changes.publish(written)
         for change in changes:
-            self._audit.record(
-                "session.mode", session=change.session, mode=change.after.name, why=change.why[:512]
-            )
+            record = self._store.get_session(change.session)
+            if record is None or record.mode == Mode.REVOKED:
+                continue  # over, and one ended session must not hold up the change of all the others
+            self._store.set_mode(change.session, change.after, self.risk.session(change.session).to_bytes())
+            written.append(self._changes.write_mode(change.session, change.after))
+        return written
+
+    def _sweep(self) -> None:
+        now = self._clock()
+        while self._ends and self._ends[0][0] <= now:
+            self.risk.close(heapq.heappop(self._ends)[1])
+        if now >= self._prune_at:
+            self._changes.prune(int(now))
+            self._prune_at = now + _PRUNE_S

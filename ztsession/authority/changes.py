@@ -1,4 +1,9 @@
-"""The Authority's mouth: every change is numbered and durable before anybody hears of it."""
+"""The Authority's mouth: every change is numbered and durable before anybody hears of it.
+
+Changes are kept for longer than any session can live, and then forgotten: a point that starts anew, or was
+away for so long, begins at the first change that is kept. Only a narrowed profile outlives sessions, so that
+is said again before it would be forgotten.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +15,11 @@ from ztsession.bus.change import Change
 from ztsession.bus.feed import CHANGES_MAX, FeedAnswer, FeedRequest
 from ztsession.bus.inprocess import InProcessBus
 from ztsession.risk.levels import Mode
-from ztsession.store.sqlite import SqliteStore
+from ztsession.store.sqlite import KEEP_S, SqliteStore
 
 __all__ = ["ChangeLog"]
+
+_FORGOTTEN = "changes-forgotten"
 
 
 class ChangeLog:
@@ -25,6 +32,9 @@ class ChangeLog:
         self._bus = InProcessBus()
         self._made = threading.Condition()
         self._last = store.last_change()
+        #: No change up to this number is kept.
+        self._forgotten = int.from_bytes(store.get_state(_FORGOTTEN) or b"", "big")
+        self._latest_us = self._made_us(self._last)
         self.subscribe = self._bus.subscribe
 
     def write_mode(self, session: bytes, mode: Mode) -> Change:
@@ -48,26 +58,55 @@ class ChangeLog:
             self._made.notify_all()
 
     def answer(self, data: bytes) -> bytes:
-        """Answer an encoded FeedRequest; WireError for anything else, StoreError when its place is not kept
-        any more.
+        """Answer an encoded FeedRequest; WireError for anything else, StoreError for changes never made
+        here.
         """
         request = FeedRequest.from_bytes(data)
         if request.wait_ms:
             with self._made:
                 self._made.wait_for(lambda: self._last > request.after, request.wait_ms / 1000)
-        stored = self._store.changes_after(request.after, limit=CHANGES_MAX + 1)
+        after = max(request.after, self._forgotten)
+        stored = self._store.changes_after(after, limit=CHANGES_MAX + 1)
         answer = FeedAnswer(
             segment=request.segment,
             nonce=request.nonce,
-            after=request.after,
+            after=after,
             changes=[change.data for change in stored[:CHANGES_MAX]],
             complete=len(stored) <= CHANGES_MAX,
         )
         return answer.sign(self._signing_seed)
 
-    def _append(self, change: Change) -> Change:
-        now = self._clock()
+    def prune(self, now: int) -> None:
+        """Delete what can matter to nobody at ``now`` (Unix seconds), here and in the rest of the store."""
         with self._store.transaction():
-            numbered = change.numbered(self._store.last_change() + 1, sent_at=int(now * 1e6))
-            self._store.append_change("", numbered.to_bytes(), now=int(now))
+            last, narrowed = self._outlived(now - KEEP_S)
+            again = [self.write_narrow(profile, allowed) for profile, allowed in narrowed.items()]
+            self._store.put_state(_FORGOTTEN, last.to_bytes(8, "big"))
+            self._store.prune(now)
+        self._forgotten = last
+        self.publish(again)
+
+    def _outlived(self, horizon: int) -> tuple[int, dict[bytes, list[int]]]:
+        last, narrowed = self._forgotten, dict[bytes, list[int]]()
+        while stored := self._store.changes_after(last, limit=1000):
+            for row in stored:
+                change = Change.from_bytes(row.data)
+                if change.sent_at // 1_000_000 > horizon:
+                    return last, narrowed
+                last = row.number
+                if change.what == "narrow":
+                    held = narrowed.get(change.profile, change.allowed)
+                    narrowed[change.profile] = [a & b for a, b in zip(held, change.allowed, strict=True)]
+        return last, narrowed
+
+    def _made_us(self, number: int) -> int:
+        stored = self._store.changes_after(number - 1) if number > self._forgotten else []
+        return Change.from_bytes(stored[0].data).sent_at if stored else 0
+
+    def _append(self, change: Change) -> Change:
+        # Never back: were the later of two changes forgotten first, the feed would have a gap.
+        self._latest_us = max(self._latest_us, int(self._clock() * 1e6))
+        with self._store.transaction():
+            numbered = change.numbered(self._store.last_change() + 1, sent_at=self._latest_us)
+            self._store.append_change("", numbered.to_bytes(), now=self._latest_us // 1_000_000)
             return numbered

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ztsession.errors import HandshakeError, TransportError, WireError, ZtsError
+from ztsession.errors import ZtsError
 from ztsession.handshake.messages import Hello, Offer, Outcome, Proof
 from ztsession.handshake.refusal import Refusal
 from ztsession.handshake.states import AwaitingProof, start_responder
@@ -46,7 +46,7 @@ class Connection:
         self._expected: _Expected | None = None
 
     def exchange(self, message: bytes) -> bytes:
-        """Answer one message: of a handshake, or an enforcement point's question for changes."""
+        """Answer one message: of a handshake, or a point's question for changes. Never raises."""
         expected, self._expected = self._expected, None
         try:
             if expected is not None:
@@ -56,7 +56,12 @@ class Connection:
             return self._offer(message)
         except ZtsError as error:
             _log.info("a peer was refused: %s", error)
-            return Refusal("refused" if isinstance(error, HandshakeError) else error.reason).to_bytes()
+            return Refusal(error.reason).to_bytes()
+        except Exception:
+            # A mistake of ours, or an exhausted machine: the peer learns nothing of it, and nothing was
+            # granted.
+            _log.exception("a peer could not be answered")
+            return Refusal("unavailable").to_bytes()
 
     def _offer(self, message1: bytes) -> bytes:
         received = start_responder(self._authority.keys.static, message1)
@@ -79,7 +84,7 @@ class Connection:
                 mark=expected.mark,
                 session_secret=channel.session_secret,
             )
-        except (TransportError, WireError, ZtsError) as error:
+        except ZtsError as error:
             _log.warning("a handshake was refused: %s", error)
             reason = "unavailable" if error.reason == "unavailable" else "refused"
             outcome = Outcome("refused", reason=reason)

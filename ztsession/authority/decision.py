@@ -58,7 +58,7 @@ class Decider:
         posture_required: bool,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._identities, self._appraiser, self._policies = identities, appraiser, policies
+        self._identities, self._appraiser, self.policies = identities, appraiser, policies
         self._clock = clock
         self.required = ["identity", "posture"] if posture_required else ["identity"]
 
@@ -76,7 +76,7 @@ class Decider:
 
     def grants(self, judged: Judged, session: bytes, scopes: Sequence[str]) -> list[Grant]:
         """What the policies allow of ``scopes``, one grant for each segment in which that is anything."""
-        policy = self._policies.current
+        policy = self.policies.current
         who = judged.identity
         attributes = SubjectAttributes(who.subject, who.kind, who.roles, who.desk)
         compiled = (

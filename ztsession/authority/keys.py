@@ -9,6 +9,7 @@ segments/  one HPKE key pair for each segment, to be handed to that segment's en
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class AuthorityKeys:
     static: bytes = field(repr=False)
     signing: bytes = field(repr=False)
     _segments: dict[str, SegmentKey] = field(default_factory=dict, repr=False, compare=False)
+    _making: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
     def open(cls, directory: Path) -> AuthorityKeys:
@@ -69,8 +71,10 @@ class AuthorityKeys:
 
     def segment(self, name: str) -> SegmentKey:
         """The key pair of a segment, made on first use and then kept in memory."""
-        key = self._segments.get(name)
-        return key or self._segments.setdefault(name, self._read_segment(name))
+        with self._making:
+            if name not in self._segments:
+                self._segments[name] = self._read_segment(name)
+            return self._segments[name]
 
     def segment_path(self, name: str) -> Path:
         """The file to hand to that segment's enforcement points."""

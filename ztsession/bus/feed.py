@@ -9,14 +9,14 @@ order of their numbers without a gap.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from ztsession.bus.change import Change
 from ztsession.errors import EvidenceError, WireError
 from ztsession.wire.schema import Flag, Integer, ListOf, Message, Octets, Text
 from ztsession.wire.signature import Signed
 
-__all__ = ["CHANGES_MAX", "FeedAnswer", "FeedRequest", "FeedSource", "read_answer"]
+__all__ = ["CHANGES_MAX", "FeedAnswer", "FeedRequest", "FeedSource", "News", "read_answer"]
 
 #: Changes in one answer; a point that is further behind asks again.
 CHANGES_MAX = 128
@@ -38,7 +38,11 @@ class FeedRequest(Message, kind="feed-request", max_bytes=256):
 
 @dataclass(frozen=True)
 class FeedAnswer(Message, kind="feed-answer", max_bytes=32768):
-    """Authority to point: the changes after ``after`` in order, and whether that was all (``complete``)."""
+    """Authority to point: the changes after ``after`` in order, and whether that was all (``complete``).
+
+    ``after`` is later than was asked for when what lies between is so old that no session of then still
+    lives.
+    """
 
     segment: Annotated[str, Text(32, min_bytes=1)]
     nonce: Annotated[bytes, Octets.exactly(32)]
@@ -58,18 +62,24 @@ class FeedSource(Protocol):
         """Answer an encoded FeedRequest with a signed FeedAnswer; TransportError when nobody answers."""
 
 
-def read_answer(data: bytes, request: FeedRequest, authority_key: bytes) -> tuple[list[Change], bool]:
-    """Return the changes and whether they are all; WireError unless this answers this very request,
-    gaplessly.
-    """
+class News(NamedTuple):
+    """What an answer says: ``changes`` follow number ``after`` without a gap; ``complete`` if that is all."""
+
+    after: int
+    changes: list[Change]
+    complete: bool
+
+
+def read_answer(data: bytes, request: FeedRequest, authority_key: bytes) -> News:
+    """Read a signed FeedAnswer; WireError unless the Authority gave it to this very request, gaplessly."""
     try:
         answer = FeedAnswer.from_bytes(Signed.from_bytes(data).check(authority_key, _LABEL))
     except EvidenceError as error:
         raise WireError(f"feed answer: not from the Authority: {error}") from None
-    if (answer.segment, answer.nonce, answer.after) != (request.segment, request.nonce, request.after):
+    if (answer.segment, answer.nonce) != (request.segment, request.nonce) or answer.after < request.after:
         raise WireError("feed answer: it answers another request")
     changes = [Change.from_bytes(change) for change in answer.changes]
-    for expected, change in enumerate(changes, start=request.after + 1):
+    for expected, change in enumerate(changes, start=answer.after + 1):
         if change.number != expected:
             raise WireError(f"feed answer: change {change.number} where {expected} was expected")
-    return changes, answer.complete
+    return News(answer.after, changes, answer.complete)

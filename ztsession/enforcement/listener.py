@@ -15,6 +15,7 @@ from collections.abc import Callable
 from ztsession._core import Table
 from ztsession.bus.change import Change
 from ztsession.bus.feed import FeedRequest, FeedSource, read_answer
+from ztsession.enforcement.modes import KnownModes
 from ztsession.errors import ZtsError
 from ztsession.limits import LEASE_US
 from ztsession.risk.levels import Mode
@@ -42,8 +43,8 @@ class Listener:
         self._ended, self._handle_of, self._lease_us = ended, handle_of, lease_us
         self._lock = threading.RLock()
         self._applied = 0
-        #: Modes other than NORMAL, also of sessions that are not installed here yet (R16).
-        self._modes: dict[bytes, Mode] = {}
+        self._heard, self._deaf = False, False
+        self._modes = KnownModes()
         #: Bitmaps of profiles that were narrowed: holds for tickets that are presented later, too.
         self._narrowed: dict[bytes, list[int]] = {}
         # Nothing was heard yet, so nothing is trusted yet.
@@ -52,7 +53,12 @@ class Listener:
     def mode_of(self, session: bytes) -> str:
         """The mode that a session starts with when it is installed."""
         with self._lock:
-            return self._modes.get(session, Mode.NORMAL).name
+            return self._modes.get(session).name
+
+    @property
+    def heard(self) -> bool:
+        """Whether the Authority was heard out at least once: before that, no revocation is known here."""
+        return self._heard
 
     def apply(self, change: Change) -> None:
         """Take one pushed change; one that comes too early is left for :meth:`ask`, which fills the gap."""
@@ -65,14 +71,24 @@ class Listener:
 
     def ask(self, wait_ms: int = 0) -> bool:
         """Ask the Authority what is new and extend the lease; False when it could not be had."""
+        # A machine that slept must not think afterwards that its lease still holds, answer or none.
+        self._table.fold_suspend()
         try:
             asked_us = self._catch_up(wait_ms)
         except ZtsError as error:
-            _log.warning("segment %s did not hear from its Authority: %s", self._segment, error)
+            self._log_silence(error)
             return False
         self._table.fold_suspend()
         self._table.set_lease(max(asked_us + self._lease_us, self._table.lease_deadline_us))
+        if self._deaf:
+            _log.warning("segment %s hears from its Authority again", self._segment)
+        self._heard, self._deaf = True, False
         return True
+
+    def sweep(self) -> None:
+        """Forget modes that no session of today can have."""
+        with self._lock:
+            self._modes.age(self._table.now_us())
 
     def renarrow(self, profile: bytes) -> None:
         """A profile has come (back) into the table: what was taken from it stays taken."""
@@ -87,15 +103,22 @@ class Listener:
             asked_us = self._table.now_us()
             request = FeedRequest(self._segment, os.urandom(32), self._applied, wait_ms)
             answer = self._source.feed(request.to_bytes())
-            changes, complete = read_answer(answer, request, self._authority_key)
+            news = read_answer(answer, request, self._authority_key)
             with self._lock:
-                for change in changes:
+                self._applied = max(self._applied, news.after)
+                for change in news.changes:
                     if change.number == self._applied + 1:
                         self._obey(change)
                         self._applied = change.number
-            if complete:
+            if news.complete:
                 return asked_us
             wait_ms = 0
+
+    def _log_silence(self, error: ZtsError) -> None:
+        # Once, and not with each of ten tries a second.
+        level = logging.DEBUG if self._deaf else logging.WARNING
+        _log.log(level, "segment %s does not hear from its Authority: %s", self._segment, error)
+        self._deaf = True
 
     def _obey(self, change: Change) -> None:
         if change.what == "narrow":
@@ -106,10 +129,7 @@ class Listener:
     def _set_mode(self, session: bytes, mode: Mode) -> None:
         if self._modes.get(session) is Mode.REVOKED:
             return
-        if mode is Mode.NORMAL:
-            self._modes.pop(session, None)
-        else:
-            self._modes[session] = mode
+        self._modes.put(session, mode)
         if mode is Mode.REVOKED:
             handle = self._ended(session)
             if handle is not None:
