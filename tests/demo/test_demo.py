@@ -1,0 +1,245 @@
+"""The demo as a whole: real processes, and a verdict on them that can turn out either way."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ztsession
+from ztsession.demo.children import Children, DemoFailedError
+from ztsession.demo.director import Options, Outcome, run
+from ztsession.demo.expectations import EXPECTATIONS, Expectation, Facts, judge
+from ztsession.demo.refusals import ATTACKS
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "aapl-2012-06-21-top-of-book.csv.gz"
+HOME = Path(ztsession.__file__).parent.parent
+
+
+class Silent:
+    def act(self, title: str) -> None:
+        pass
+
+    def progress(self, done: int, total: int) -> None:
+        pass
+
+
+def processes(words: str) -> list[str]:
+    """Command lines of the processes that run a role of the demo in this directory of temporary files."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            environment = path.with_name("environ").read_bytes()
+            command = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if "ztsession.demo." in command and words.encode() in environment:
+            found.append(command)
+    return found
+
+
+@pytest.fixture
+def corner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory of temporary files of its own, by which the demo's processes are known."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return tmp_path
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "ztsession", "demo", *arguments]
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return run(Options(messages=2000), Silent())
+
+
+def test_the_demo_runs_from_the_command_line(corner: Path) -> None:
+    """It ends by itself with status 0, has shown all there is to show, and leaves nothing behind."""
+    summary = corner / "summary.json"
+    ran = subprocess.run(
+        command("--messages", "2000", "--json", str(summary)),
+        cwd=HOME,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stderr == ""
+    for title in ("Messages by verdict", "Latency of verify", "What a new order costs", "What was expected"):
+        assert title in ran.stdout
+    for verdict in ("OK", "REPLAYED", "BAD_TAG", "STEP_UP_REQUIRED", "WRONG_OPERATION", "REVOKED"):
+        assert verdict in ran.stdout
+    assert ran.stdout.count("\N{CHECK MARK}") == len(EXPECTATIONS)
+    assert "Everything happened as it should" in ran.stdout
+    told = json.loads(summary.read_text())
+    assert told["ok"] is True
+    assert [finding["sentence"] for finding in told["findings"]] == [e.sentence for e in EXPECTATIONS]
+    assert list(corner.iterdir()) == [summary]
+    assert processes(str(corner)) == []
+
+
+def test_everything_was_seen(outcome: Outcome) -> None:
+    """All expectations hold, and what they are held against is no handful of calls."""
+    assert outcome.ok, [finding for finding in outcome.findings if not finding.held]
+    assert set(outcome.facts["attacks"]) == set(ATTACKS)
+    assert sum(attack["attempts"] for attack in outcome.facts["attacks"].values()) > 2000
+    assert outcome.facts["latency"]["count"] > 500
+    assert outcome.facts["cost"]["with"] > outcome.facts["cost"]["without"] > 0
+
+
+def test_an_expectation_that_cannot_hold_makes_it_fail() -> None:
+    """One miss among all the hits is a failed run."""
+    impossible = Expectation(
+        "pigs fly", lambda facts: facts["states"] < 0, lambda facts: str(facts["states"])
+    )
+    judged = run(Options(messages=400), Silent(), expectations=[*EXPECTATIONS, impossible])
+    assert not judged.ok
+    assert [finding.sentence for finding in judged.findings if not finding.held] == ["pigs fly"]
+
+
+def wrong_replay(facts: Facts) -> None:
+    facts["attacks"]["replay-orders"]["verdicts"]["OK"] = facts["attacks"]["replay-orders"]["verdicts"].pop(
+        "REPLAYED"
+    )
+
+
+def set_to(path: str, value: Any) -> Callable[[Facts], None]:
+    *above, last = path.split("/")
+
+    def change(facts: Facts) -> None:
+        for key in above:
+            facts = facts[key]
+        facts[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (set_to("algorithm/market_data", {"OK": 1999, "BAD_TAG": 1}), "every market-data message"),
+        (set_to("market_data/published", 1999), "every market-data message"),
+        (set_to("trade_1/outcomes", {"done": 1, "refused": 1}), "first half"),
+        (set_to("trade_1_orders/orders.cancel", {}), "first half"),
+        (set_to("trade_2_orders", {}), "second half"),
+        (set_to("drift/reaction_s", 6.0), "new orders are refused, within the lease"),
+        (set_to("drift/refused_ns", 0), "new orders are refused, within the lease"),
+        (set_to("drift/modes", []), "new orders are refused, within the lease"),
+        (
+            set_to("drift/outcomes/orders.submit", {"step-up-required": 31, "done": 1}),
+            "no new order and no replace",
+        ),
+        (set_to("drift/outcomes/orders.cancel", {"step-up-required": 32}), "cancels still pass"),
+        (set_to("drift/outcomes/orders.submit as orders.cancel", {"done": 32}), "signed as a cancel"),
+        (set_to("gateway/device bad/orders.submit", {"OK": 1}), "the gateway counted the same"),
+        (set_to("gateway/still bad/orders.submit", {"OK": 32}), "re-authenticated on the bad device"),
+        (set_to("old_session/outcome", "never refused"), "the superseded session is refused"),
+        (set_to("attacks/replay-orders/verdicts", {"REPLAYED": 95}), "off the wire are replayed"),
+        (wrong_replay, "off the wire are replayed"),
+        (set_to("attacks/forge-by-guessing/attempts", 0), "guessed tags"),
+        (set_to("attacks/forge-by-guessing/book_unchanged", False), "guessed tags"),
+        (set_to("attacks/install-own-segments-ticket/installations", {"OK": 3}), "tickets are presented"),
+        (set_to("attacks/pose-as-the-algorithm/authority", {"session.granted": 1}), "poses as the algorithm"),
+        (lambda facts: facts["attacks"].pop("replay-orders"), "every attack was carried out"),
+        (set_to("gateway/attack/orders.cancel", {"OK": 1}), "accepted nothing during the attack"),
+        (set_to("afterwards/orders.submit", {"refused": 32}), "unharmed"),
+        (set_to("algorithm/replies", {"OK": 5, "BAD_TAG": 1}), "every reply"),
+        (set_to("core_refusals", {}), "the core counted"),
+        (set_to("audit", {}), "the audit log"),
+        (set_to("exit_statuses/gateway", -9), "every process ended"),
+        (set_to("exit_statuses", {}), "every process ended"),
+    ],
+)
+def test_each_expectation_can_fail(outcome: Outcome, change: Callable[[Facts], object], words: str) -> None:
+    """Facts that are wrong in one place miss the expectation that is about that place."""
+    facts = copy.deepcopy(outcome.facts)
+    change(facts)
+    missed = [finding.sentence for finding in judge(facts, EXPECTATIONS) if not finding.held]
+    assert any(words in sentence for sentence in missed), missed
+
+
+def test_a_malformed_file_is_told_with_its_line(corner: Path) -> None:
+    """Status 1, one sentence with file and line, and nothing left behind."""
+    path = corner / "quotes.csv"
+    path.write_bytes(b"5859400,200,5853300,18\n" * 300 + b"5859400,200,5853300\n")
+    ran = subprocess.run(command("--quotes", str(path)), cwd=HOME, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert f"{path}:301: expected four whole numbers" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert list(corner.iterdir()) == [path]
+    assert processes(str(corner)) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_takes_its_processes_along(corner: Path, number: signal.Signals) -> None:
+    """Ctrl-C or a request to terminate in the middle leaves neither processes nor files."""
+    started = subprocess.Popen(
+        command("--messages", "2000000"),
+        cwd=HOME,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert started.stdout is not None
+        for line in started.stdout:
+            if "quotes around" in line:
+                break
+        assert len(processes(str(corner))) == 4
+        started.send_signal(number)
+        rest = started.stdout.read()
+        assert started.wait(20) != 0
+    finally:
+        started.kill()
+        started.wait()
+        started.stdout.close()
+    assert "Traceback" not in rest
+    assert list(corner.iterdir()) == []
+    assert processes(str(corner)) == []
+
+
+def test_killed_it_takes_its_processes_along_too(corner: Path) -> None:
+    """A director that could not say goodbye is missed: roles end when their channel does."""
+    started = subprocess.Popen(command("--messages", "2000"), cwd=HOME, stdout=subprocess.PIPE, text=True)
+    assert started.stdout is not None
+    with started.stdout as said:
+        for line in said:
+            if "quotes around" in line:
+                break
+        started.kill()
+        started.wait()
+    deadline = time.monotonic() + 20
+    while processes(str(corner)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes(str(corner)) == []
+
+
+def test_a_role_that_dies_is_told(tmp_path: Path) -> None:
+    """Whoever asks a role that is gone hears which one, and its last words."""
+    with Children(tmp_path) as children:
+        child = children.start("algorithm_role")
+        assert child.ask("prepare")["measured"]
+        os.kill(child.process.pid, signal.SIGKILL)
+        with pytest.raises(DemoFailedError, match="algorithm ended before its time"):
+            child.ask("prepare")
+
+
+def test_a_recorded_day_is_traded(corner: Path) -> None:
+    """All of a real trading day passes, and every state of it is verified."""
+    if not REAL.exists():
+        pytest.skip("the recorded trading day is not on this machine")
+    judged = run(Options(quotes=REAL), Silent())
+    assert judged.ok, [finding for finding in judged.findings if not finding.held]
+    assert judged.facts["algorithm"]["market_data"] == {"OK": 118_497}

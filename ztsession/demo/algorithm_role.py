@@ -1,0 +1,213 @@
+"""The algorithm's process: a subject on a device, with a session in each of two segments.
+
+It makes its keys itself and shows the operator the public halves only. What it measures of its host is the
+real host; "posture turns bad" is a program digest that nobody approved.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import ztsession as zts
+from ztsession.demo.control import Control
+from ztsession.demo.lines import MarketDataLine, OrderLine, operation_of
+from ztsession.demo.messages import Side
+from ztsession.demo.service import address_of
+from ztsession.demo.strategy import OrderMessage, Orders, Quoter
+from ztsession.integrations.stream import SocketTransport
+from ztsession.posture.collector import collect
+
+__all__ = ["AlgorithmRole"]
+
+SUBJECT, DEVICE = "algo-1", "trading-host-1"
+_INSTRUMENT, _ACCOUNT = b"DEMO", b"market-making-1"
+
+#: Orders of each kind in an act that counts them.
+SOME = 32
+_PROGRESS_S = 0.2
+
+
+class AlgorithmRole:
+    """Commands: prepare, connect, trade, some_orders, press_on, reauthenticate, probe_old, many_orders,
+    counts, tapped.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._identity = zts.Ed25519Identity.generate(SUBJECT)
+        device = zts.DevicePosture.generate(DEVICE)
+        self._device = zts.DevicePosture(DEVICE, device.signing_seed, measure=self._measure)
+        self._tampered = False
+        self._orders = Orders(_INSTRUMENT, _ACCOUNT)
+        self._quoter = Quoter(self._orders)
+        self._price = 5_850_000
+
+    def prepare(self) -> dict[str, object]:
+        """What an operator needs to enrol this subject and device, while all is well."""
+        return {
+            "subject": self._identity.registry_entry("algorithm", roles=("market-making",)),
+            "device": self._device.registry_entry(),
+            "measured": self._measure(),
+        }
+
+    def connect(
+        self, authority: list[Any], gateway: list[Any], market_data: list[Any], root: str
+    ) -> dict[str, object]:
+        """The handshake, and an installation in each segment."""
+        self._authority = address_of(authority)
+        self._order_line = OrderLine(address_of(gateway))
+        self._data_line = MarketDataLine(address_of(market_data), _INSTRUMENT, _ACCOUNT)
+        with SocketTransport.connect(self._authority) as line:
+            self._session = zts.connect(
+                line,
+                identity=self._identity,
+                posture=self._device,
+                root=bytes.fromhex(root),
+                scopes=["orders.*", "market-data.*"],
+            )
+        return self._install()
+
+    def trade(self, first: int, count: int) -> dict[str, object]:
+        """Quote around ``count`` market-data states; what was sent, and what came of it."""
+        sent: Counter[str] = Counter()
+        outcomes: Counter[str] = Counter()
+        told_s, done, frames = time.monotonic(), 0, 0
+        for states in self._data_line.states(first, count):
+            orders = [order for state in states for order in self._quoter.on_state(state)]
+            if orders:
+                sent.update(map(operation_of, orders))
+                outcomes.update(self._order_line.send(orders))
+                frames += 1
+            done, self._price = done + len(states), states[-1].bid
+            if time.monotonic() - told_s > _PROGRESS_S:
+                told_s = time.monotonic()
+                self._control.progress(done=first + done)
+        withdrawn = self._quoter.withdraw()
+        sent.update(map(operation_of, withdrawn))
+        outcomes.update(self._order_line.send(withdrawn))
+        return {"states": done, "sent": sent, "outcomes": outcomes, "frames": frames}
+
+    def some_orders(self) -> dict[str, dict[str, int]]:
+        """Some new orders, replaces and cancels, each in a frame of its own; outcomes by operation."""
+        tally = _Tally(self._order_line)
+        orders = [self._orders.new(Side.BID, self._price) for _ in range(SOME)]
+        for order in orders:
+            tally.send(order)
+            tally.send(self._orders.replace(order.order_id, self._price - 100))
+            tally.send(self._orders.cancel(order.order_id))
+        return tally.outcomes
+
+    def press_on(self, seconds: float) -> dict[str, object]:
+        """Send orders without a pause until one is refused; then try everything. Outcomes by operation, and
+        when.
+        """
+        live, passed_ns, refused_ns, before = list[int](), 0, 0, 0
+        deadline_s = time.monotonic() + seconds
+        while not refused_ns and time.monotonic() < deadline_s:
+            order = self._orders.new(Side.BID, self._price)
+            outcome = self._order_line.send([order])[0]
+            if outcome != "done":
+                refused_ns = time.monotonic_ns()
+                break
+            passed_ns, before = time.monotonic_ns(), before + 1
+            live.append(order.order_id)
+            if before == SOME:
+                self._control.progress(passed=before)
+            if len(live) > SOME:
+                self._order_line.send([self._orders.cancel(live.pop(0))])
+        tally = _Tally(self._order_line)
+        for order_id in live:
+            tally.send(self._orders.new(Side.BID, self._price))
+            tally.send(self._orders.replace(order_id, self._price + 100))
+            # A new order in the clothes of a cancel.
+            tally.send(self._orders.new(Side.BID, self._price), operation="orders.cancel")
+            tally.send(self._orders.cancel(order_id))
+        return {
+            "passed": before,
+            "passed_ns": passed_ns,
+            "refused_ns": refused_ns,
+            "live": len(live),
+            "outcomes": tally.outcomes,
+        }
+
+    def reauthenticate(self, tampered: bool) -> dict[str, object]:
+        """Prove everything again, on a host that is or is not as approved."""
+        self._tampered = tampered
+        self._old = self._installed
+        began_ns = time.perf_counter_ns()
+        with SocketTransport.connect(self._authority) as line:
+            self._session = self._session.reauthenticate(line)
+        return {**self._install(), "took_ns": time.perf_counter_ns() - began_ns}
+
+    def probe_old(self, seconds: float) -> dict[str, object]:
+        """Go on with the session that was superseded until it is refused, with cancels of orders that do
+        not exist.
+        """
+        deadline_s, passed = time.monotonic() + seconds, 0
+        while time.monotonic() < deadline_s:
+            outcome = self._order_line.send([self._orders.cancel(0)], session=self._old)[0]
+            if outcome != "no-such-order":
+                return {"passed": passed, "outcome": outcome}
+            passed += 1
+        return {"passed": passed, "outcome": "never refused"}
+
+    def many_orders(self, frames: int, orders: int) -> dict[str, int]:
+        """Frames full of new orders, for the gateway to measure; outcomes."""
+        outcomes: Counter[str] = Counter()
+        for _ in range(frames):
+            outcomes.update(
+                self._order_line.send([self._orders.new(Side.BID, self._price) for _ in range(orders)])
+            )
+        return outcomes
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """What the algorithm itself verified: market data, and replies."""
+        return {"market_data": dict(self._data_line.verdicts), "replies": dict(self._order_line.verdicts)}
+
+    def tapped(self) -> dict[str, list[str]]:
+        """What somebody on the wire to the gateway has seen."""
+        return self._order_line.tap.as_text()
+
+    def _install(self) -> dict[str, object]:
+        self._installed = self._order_line.install(self._session)
+        self._data_line.install(self._session)
+        return {"session": self._session.id.hex(), "segments": list(self._session.segments)}
+
+    def _measure(self) -> Mapping[str, str]:
+        return {**collect(), "program": "0" * 64} if self._tampered else collect()
+
+
+class _Tally:
+    """Sends orders one at a time and counts outcomes by operation."""
+
+    def __init__(self, line: OrderLine) -> None:
+        self._line = line
+        self.outcomes: dict[str, dict[str, int]] = {}
+
+    def send(self, order: OrderMessage, *, operation: str = "") -> None:
+        outcome = self._line.send([order], operation=operation)[0]
+        name = f"{operation_of(order)} as {operation}" if operation else operation_of(order)
+        counts = self.outcomes.setdefault(name, {})
+        counts[outcome] = counts.get(outcome, 0) + 1
+
+
+if __name__ == "__main__":
+    control = Control()
+    role = AlgorithmRole(control)
+    control.serve(
+        {
+            "prepare": role.prepare,
+            "connect": role.connect,
+            "trade": role.trade,
+            "some_orders": role.some_orders,
+            "press_on": role.press_on,
+            "reauthenticate": role.reauthenticate,
+            "probe_old": role.probe_old,
+            "many_orders": role.many_orders,
+            "counts": role.counts,
+            "tapped": role.tapped,
+        }
+    )

@@ -1,0 +1,255 @@
+"""What must have happened, each in a sentence that can turn out false.
+
+The facts come as plain data, and so an expectation is a function of data: it can be tried on facts that are
+wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from ztsession.demo.refusals import ATTACKS, Attack, Facts, counted, was_refused, what_was_seen
+
+__all__ = ["EXPECTATIONS", "Expectation", "Facts", "Finding", "judge"]
+
+_OPERATIONS: Final = ("orders.submit", "orders.replace", "orders.cancel")
+_STEP_UP: Final = "step-up-required"
+
+
+class Expectation(NamedTuple):
+    """``holds(facts)`` says whether, and ``saw(facts)`` in a few words what was seen."""
+
+    sentence: str
+    holds: Callable[[Facts], bool]
+    saw: Callable[[Facts], str]
+
+
+class Finding(NamedTuple):
+    """An expectation held against the facts."""
+
+    sentence: str
+    held: bool
+    saw: str
+
+
+def judge(facts: Facts, expectations: Sequence[Expectation]) -> list[Finding]:
+    """Hold facts against expectations; a fact that is not there is a miss."""
+    return [_judge_one(facts, expectation) for expectation in expectations]
+
+
+def _judge_one(facts: Facts, expectation: Expectation) -> Finding:
+    try:
+        return Finding(expectation.sentence, expectation.holds(facts), expectation.saw(facts))
+    except (KeyError, TypeError, ZeroDivisionError) as missing:
+        return Finding(expectation.sentence, False, f"not seen: {missing!r}")
+
+
+# ---- Trading
+
+
+def _all_done(name: str, facts: Facts) -> bool:
+    """Some of each operation, and nothing but "done"."""
+    outcomes = facts[name]
+    return set(outcomes) == set(_OPERATIONS) and all(set(counts) == {"done"} for counts in outcomes.values())
+
+
+def _traded(name: str, facts: Facts) -> bool:
+    traded = facts[name]
+    sent = sum(traded["sent"].values())
+    return sent > 0 and traded["outcomes"] == {"done": sent} and _all_done(f"{name}_orders", facts)
+
+
+def _orders_seen(name: str, facts: Facts) -> str:
+    outcomes = facts[name]
+    if "sent" in outcomes:
+        return f"{sum(outcomes['sent'].values()):,} sent: {counted(outcomes['outcomes'])}"
+    return _told(outcomes)
+
+
+def _told(outcomes: Mapping[str, Mapping[str, int]]) -> str:
+    return "; ".join(f"{name}: {counted(counts)}" for name, counts in outcomes.items())
+
+
+def _states_verified(facts: Facts) -> bool:
+    verified, states = facts["algorithm"]["market_data"], facts["states"]
+    return bool(verified == {"OK": states} and _published(facts) == states)
+
+
+def _published(facts: Facts) -> int:
+    return int(facts["market_data"]["published"])
+
+
+def _replies_verified(facts: Facts) -> bool:
+    return set(facts["algorithm"]["replies"]) == {"OK"}
+
+
+# ---- The bad device
+
+
+def _refused_in_time(facts: Facts) -> bool:
+    drift = facts["drift"]
+    in_time = 0 < drift["reaction_s"] <= 5.0 and drift["passed_ns"] < drift["refused_ns"]
+    return bool(in_time and drift["passed"] > 0 and drift["modes"] == ["RESTRICTED"])
+
+
+def _only(outcome: str, operations: Sequence[str], facts: Facts) -> bool:
+    drift = facts["drift"]
+    wanted = {outcome: drift["live"]}
+    every = all(drift["outcomes"][operation] == wanted for operation in operations)
+    return bool(drift["live"] > 0 and every)
+
+
+def _gateway_agrees(facts: Facts) -> bool:
+    """What the algorithm was told, and what the gateway counted, are the same story."""
+    bad, drift = facts["gateway"]["device bad"], facts["drift"]
+    submitted = {"OK": drift["passed"], "STEP_UP_REQUIRED": drift["live"] + 1}
+    replaced = {"STEP_UP_REQUIRED": drift["live"]}
+    # Cancels that passed before the signal came are counted too.
+    cancels = bad["orders.cancel"]
+    submitted["WRONG_OPERATION"] = drift["live"]
+    return (
+        bad["orders.submit"] == submitted
+        and bad["orders.replace"] == replaced
+        and set(cancels) == {"OK"}
+        and cancels["OK"] >= drift["live"]
+    )
+
+
+def _bad_device_may_only_cancel(facts: Facts) -> bool:
+    verdicts = facts["gateway"]["still bad"]
+    return (
+        set(verdicts["orders.submit"]) == {"NOT_PERMITTED"}
+        and set(verdicts["orders.replace"]) == {"NOT_PERMITTED"}
+        and set(verdicts["orders.cancel"]) == {"OK"}
+    )
+
+
+# ---- The attack
+
+
+def _every_attack(facts: Facts) -> bool:
+    return set(facts["attacks"]) == set(ATTACKS)
+
+
+def _attack_accepted_nothing(facts: Facts) -> bool:
+    during = facts["gateway"]["attack"]
+    return sum(map(len, during.values())) > 0 and all("OK" not in verdicts for verdicts in during.values())
+
+
+# ---- At the end
+
+
+def _core_agrees(facts: Facts) -> bool:
+    counted: dict[str, int] = {}
+    for by_operation in facts["gateway"].values():
+        for verdicts in by_operation.values():
+            for verdict, count in verdicts.items():
+                counted[verdict] = counted.get(verdict, 0) + count
+    counted.pop("OK")
+    return bool(counted == facts["core_refusals"])
+
+
+def _audited(facts: Facts) -> bool:
+    audit = facts["audit"]
+    wanted = {"session.granted": 3, "signal": 1, "session.mode": 1, "handshake.refused": 1}
+    return all(audit[event] == count for event, count in wanted.items())
+
+
+def _attack_expectation(name: str, attack: Attack) -> Expectation:
+    return Expectation(
+        f"attack: {attack.sentence}: all refused", partial(was_refused, name), partial(what_was_seen, name)
+    )
+
+
+def _fact(path: str) -> Callable[[Facts], str]:
+    def tell(facts: Facts) -> str:
+        value: Any = facts
+        for key in path.split("/"):
+            value = value[key]
+        return counted(value) if isinstance(value, dict) else str(value)
+
+    return tell
+
+
+EXPECTATIONS: Final[tuple[Expectation, ...]] = (
+    Expectation(
+        "every market-data message was signed, arrived in order, and was verified before use",
+        _states_verified,
+        lambda facts: f"{_published(facts):,} published; {counted(facts['algorithm']['market_data'])}",
+    ),
+    Expectation(
+        "first half: every new order, replace and cancel passed",
+        partial(_traded, "trade_1"),
+        partial(_orders_seen, "trade_1"),
+    ),
+    Expectation(
+        "after the signal new orders are refused, within the lease",
+        _refused_in_time,
+        lambda facts: (
+            f"{facts['drift']['reaction_s'] * 1e3:.1f} ms after it, {facts['drift']['passed']:,} before"
+        ),
+    ),
+    Expectation(
+        "from then on no new order and no replace passes: step up required",
+        partial(_only, _STEP_UP, ("orders.submit", "orders.replace")),
+        lambda facts: _told(facts["drift"]["outcomes"]),
+    ),
+    Expectation(
+        "cancels still pass, every one",
+        partial(_only, "done", ("orders.cancel",)),
+        lambda facts: counted(facts["drift"]["outcomes"]["orders.cancel"]),
+    ),
+    Expectation(
+        "a new order signed as a cancel is refused",
+        partial(_only, "refused", ("orders.submit as orders.cancel",)),
+        lambda facts: counted(facts["drift"]["outcomes"]["orders.submit as orders.cancel"]),
+    ),
+    Expectation(
+        "the gateway counted the same as the algorithm was told",
+        _gateway_agrees,
+        lambda facts: _told(facts["gateway"]["device bad"]),
+    ),
+    Expectation(
+        "re-authenticated on the bad device, it may cancel and nothing else",
+        _bad_device_may_only_cancel,
+        lambda facts: _told(facts["gateway"]["still bad"]),
+    ),
+    Expectation(
+        "re-authenticated on the good device, the superseded session is refused",
+        lambda facts: facts["old_session"]["outcome"] == "reauth-required",
+        lambda facts: (
+            f"{facts['old_session']['passed']:,} cancels before, then {facts['old_session']['outcome']}"
+        ),
+    ),
+    Expectation(
+        "second half: every new order, replace and cancel passed",
+        partial(_traded, "trade_2"),
+        partial(_orders_seen, "trade_2"),
+    ),
+    Expectation(
+        "every attack was carried out", _every_attack, lambda facts: f"{len(facts['attacks'])} kinds"
+    ),
+    *(_attack_expectation(name, attack) for name, attack in ATTACKS.items()),
+    Expectation(
+        "the gateway accepted nothing during the attack",
+        _attack_accepted_nothing,
+        lambda facts: _told(facts["gateway"]["attack"]),
+    ),
+    Expectation(
+        "the algorithm's session is unharmed by it",
+        partial(_all_done, "afterwards"),
+        partial(_orders_seen, "afterwards"),
+    ),
+    Expectation(
+        "every reply that the algorithm used was verified", _replies_verified, _fact("algorithm/replies")
+    ),
+    Expectation("the core counted every refusal", _core_agrees, _fact("core_refusals")),
+    Expectation("the audit log tells the story", _audited, _fact("audit")),
+    Expectation(
+        "every process ended by itself",
+        lambda facts: len(facts["exit_statuses"]) == 4 and not any(facts["exit_statuses"].values()),
+        _fact("exit_statuses"),
+    ),
+)

@@ -1,0 +1,188 @@
+"""What people see of the demo: how it is getting on, then counts, times, and what was expected.
+
+On a terminal the progress moves; into a file or a pipe the same goes as plain lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ztsession import VERDICTS
+from ztsession.demo.director import Outcome
+from ztsession.demo.expectations import Facts
+from ztsession.demo.latency import EDGES_NS
+from ztsession.demo.lines import CREDIT
+from ztsession.demo.strategy import CANCEL_EVERY, QUIET_STATES
+
+__all__ = ["ConsoleWatch", "console", "show"]
+
+_PLAIN_WIDTH = 140
+_BAR_WIDTH = 48
+
+#: The acts, by what they are about.
+_GATEWAY_COLUMNS = {
+    "trading": ("trading", "trading again", "after"),
+    "bad device": ("device bad", "still bad", "put right"),
+    "attack": ("attack",),
+}
+
+
+def console() -> Console:
+    """Standard output; wide enough for the tables where it is no terminal."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=_PLAIN_WIDTH)
+
+
+class ConsoleWatch:
+    """Shows the acts as they come, and a bar of the states that were traded on."""
+
+    def __init__(self, out: Console) -> None:
+        self._out = out
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._quarter = 0
+        if out.is_terminal:
+            columns = (TextColumn("  states"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=out, transient=True)
+
+    def __enter__(self) -> Self:
+        """Begin to draw."""
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task("states", total=None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def act(self, title: str) -> None:
+        """Another act begins."""
+        self._out.print(f"[bold]>[/] {escape(title)}")
+
+    def progress(self, done: int, total: int) -> None:
+        """So many states of the market have been traded on."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total)
+        elif 4 * done // total > self._quarter:
+            self._quarter = 4 * done // total
+            self._out.print(f"  {done:,} of {total:,} states")
+
+
+def show(outcome: Outcome, out: Console) -> None:
+    """Everything there is to tell at the end."""
+    facts = outcome.facts
+    out.print()
+    out.print(_done_how(facts), highlight=False)
+    out.print()
+    out.print("[bold]Messages by verdict[/]", _verdicts(facts), sep="\n")
+    out.print(_latency_title(facts["latency"]), _histogram(facts["latency"]), sep="\n")
+    out.print(_cost_title(facts), _cost(facts["cost"]), sep="\n")
+    out.print("[bold]What was expected, and what was seen[/]", _expectations(outcome), sep="\n")
+    held = sum(finding.held for finding in outcome.findings)
+    word = "[green]Everything" if outcome.ok else "[red]Not everything"
+    of, seconds = len(outcome.findings), facts["seconds"]
+    out.print(f"{word} happened as it should[/]: {held} of {of} expectations held, in {seconds:.1f} s.")
+
+
+def _done_how(facts: Facts) -> str:
+    trades = (facts["trade_1"], facts["trade_2"])
+    orders = sum(sum(trade["sent"].values()) for trade in trades)
+    frames, seconds = sum(trade["frames"] for trade in trades), sum(trade["seconds"] for trade in trades)
+    return escape(
+        f"{facts['states']:,} top-of-book states ({facts['source']}), each a signed message of its own, "
+        f"up to {CREDIT} to a frame, and verified one by one before use. {orders:,} orders: a side is quoted "
+        f"when its price has moved, at most every {QUIET_STATES + 1} states, every {CANCEL_EVERY}th time by "
+        "cancel and new order instead of replace. Those of one market-data frame share a frame to the "
+        f"gateway ({frames:,}), which verifies each and signs each reply. {facts['states'] / seconds:,.0f} "
+        f"states and {orders / seconds:,.0f} orders a second, through four processes."
+    )
+
+
+def _verdicts(facts: Facts) -> Table:
+    acts = facts["gateway"]
+    columns = {
+        f"gateway:\n{title}": _summed(counts for act in of for counts in acts[act].values())
+        for title, of in _GATEWAY_COLUMNS.items()
+    }
+    columns["market data:\ncalls"] = facts["market_data"]["verdicts"]
+    columns["algorithm:\nstates"] = facts["algorithm"]["market_data"]
+    columns["algorithm:\nreplies"] = facts["algorithm"]["replies"]
+    table = Table()
+    table.add_column("verdict", no_wrap=True)
+    for title in columns:
+        table.add_column(title, justify="right")
+    for verdict in VERDICTS:
+        counts = [column.get(verdict, 0) for column in columns.values()]
+        if any(counts):
+            table.add_row(verdict, *(f"{count:,}" if count else "" for count in counts))
+    return table
+
+
+def _summed(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        for verdict, count in part.items():
+            total[verdict] = total.get(verdict, 0) + count
+    return total
+
+
+def _latency_title(latency: dict[str, Any]) -> str:
+    return (
+        f"[bold]Latency of verify at the gateway[/], each of {latency['count']:,} accepted calls on its own: "
+        f"p50 {latency['p50']} ns, p90 {latency['p90']} ns, p99 {latency['p99']} ns, "
+        f"p99.9 {latency['p99.9']} ns, "
+        f"max {latency['max'] / 1000:,.1f} us, the timer's own {latency['timer']:.0f} ns included"
+    )
+
+
+def _histogram(latency: dict[str, Any]) -> Table:
+    table = Table(show_header=False, box=None)
+    most = max(latency["bars"])
+    for below, count in zip([*EDGES_NS, None], latency["bars"], strict=True):
+        name = f"< {below:,} ns" if below is not None else f">= {EDGES_NS[-1]:,} ns"
+        # Whatever is there at all is to be seen.
+        bar = "#" * max(round(_BAR_WIDTH * count / most), 1 if count else 0)
+        table.add_row(name, f"{count:,}", bar)
+    table.columns[0].justify = table.columns[1].justify = "right"
+    return table
+
+
+def _cost_title(facts: Facts) -> str:
+    orders, rounds = sum(facts["metered"].values()), facts["cost"]["rounds"]
+    return (
+        "[bold]What a new order costs at the gateway[/], with and without verification "
+        f"({orders:,} orders, medians of {rounds} rounds)"
+    )
+
+
+def _cost(cost: dict[str, Any]) -> Table:
+    table = Table()
+    table.add_column("")
+    table.add_column("ns an order", justify="right")
+    table.add_row("without: the handler alone (decode, book, encode the reply)", f"{cost['without']:,.0f}")
+    table.add_row("with: the same handler behind protect", f"{cost['with']:,.0f}")
+    table.add_row("the difference: verification", f"{cost['with'] - cost['without']:,.0f}")
+    table.add_row("besides: signing the reply", f"{cost['reply']:,.0f}")
+    return table
+
+
+def _expectations(outcome: Outcome) -> Table:
+    table = Table()
+    table.add_column("")
+    table.add_column("expected", ratio=2)
+    table.add_column("seen", ratio=3)
+    for finding in outcome.findings:
+        mark = "[green]\N{CHECK MARK}[/]" if finding.held else "[red]\N{BALLOT X}[/]"
+        table.add_row(mark, escape(finding.sentence), escape(finding.saw))
+    return table
