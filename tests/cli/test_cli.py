@@ -1,0 +1,207 @@
+"""The command line, run as people run it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import ztsession as zts
+from ztsession.integrations.stream import SocketTransport
+
+HOME = Path(zts.__file__).parent.parent
+EXAMPLE = Path(zts.__file__).parent / "demo" / "policy"
+
+
+def ztsession(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ztsession", *arguments], cwd=HOME, capture_output=True, text=True, timeout=60
+    )
+
+
+def keygen(what: str, name: str, out: Path, *more: str) -> str:
+    ran = ztsession("keygen", what, name, "--out", str(out), *more)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """A policy directory with one subject and one device, whose keys are in files beside it."""
+    directory = tmp_path / "policy"
+    shutil.copytree(EXAMPLE, directory)
+    (directory / "subjects.toml").write_text(
+        keygen("subject", "algo-1", tmp_path / "algo.key", "--role", "market-making")
+    )
+    (directory / "devices.toml").write_text(keygen("device", "host-1", tmp_path / "host.key"))
+    return directory
+
+
+def test_version() -> None:
+    """The command tells the package's version."""
+    assert ztsession("--version").stdout == f"ztsession {zts.__version__}\n"
+
+
+def test_help_names_every_command() -> None:
+    """Whoever asks for help sees what there is."""
+    ran = ztsession("--help")
+    assert ran.returncode == 0
+    for command in ("authority", "demo", "keygen", "policy"):
+        assert command in ran.stdout
+
+
+def test_importing_the_library_imports_no_command_line() -> None:
+    """Neither click nor rich is loaded by a program that only verifies."""
+    program = "import sys, ztsession, ztsession.enforcement; print({'click', 'rich'} & set(sys.modules))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, timeout=60
+    )
+    assert ran.stdout == "set()\n"
+
+
+def test_keygen_writes_private_keys_and_prints_public_ones(tmp_path: Path) -> None:
+    """The file is for its owner alone and loads; what is printed holds no secret of it."""
+    algo, host = tmp_path / "algo.key", tmp_path / "host.key"
+    entry = keygen(
+        "subject", "algo-1", algo, "--kind", "service", "--role", "market-making", "--desk", "rates"
+    )
+    identity, device_entry = zts.Ed25519Identity.from_file(algo), keygen("device", "host-1", host)
+    device = zts.DevicePosture.from_file(host)
+    assert entry == identity.registry_entry("service", roles=("market-making",), desk="rates")
+    assert device_entry == device.registry_entry()
+    assert identity.signing_seed.hex() not in entry
+    assert device.signing_seed.hex() not in device_entry
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (algo, host)} == {0o600}
+
+
+@pytest.mark.parametrize("what", ["subject", "device"])
+def test_keygen_never_overwrites(tmp_path: Path, what: str) -> None:
+    """A key file that is there stays as it is, and nothing is printed that could be enrolled."""
+    path = tmp_path / "some.key"
+    keygen(what, "name", path)
+    before = path.read_bytes()
+    ran = ztsession("keygen", what, "name", "--out", str(path))
+    assert ran.returncode == 1
+    assert str(path) in ran.stderr
+    assert ran.stdout == ""
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["subject", "device"])
+def test_keygen_refuses_what_is_no_name(tmp_path: Path, what: str) -> None:
+    """A name that could not be enrolled makes no key."""
+    ran = ztsession("keygen", what, "no name", "--out", str(tmp_path / "some.key"))
+    assert ran.returncode == 1
+    assert "expected 1 to 128 characters" in ran.stderr
+    assert not (tmp_path / "some.key").exists()
+
+
+def test_policy_check_passes_a_good_directory(policy: Path) -> None:
+    """A directory that an Authority would take is told part by part, with status 0."""
+    ran = ztsession("policy", "check", str(policy))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert [line.partition(":")[0] for line in ran.stdout.splitlines()] == [
+        "catalog",
+        "policies",
+        "subjects",
+        "devices",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "more", "says"),
+    [
+        ("catalog.toml", "\n[segments.orders.operations.late]\neffect = 'none'\n", "expected one of read"),
+        (
+            "trading.cedar",
+            "\npermit (principal, action, resource) when { principal.height > 2 };\n",
+            "height",
+        ),
+        ("subjects.toml", '\n[subjects."other"]\nkind = "robot"\n', "expected"),
+        ("devices.toml", "\n[posture]\nkernels = []\n", "expected at least one value"),
+    ],
+)
+def test_policy_check_names_file_and_line(policy: Path, file: str, more: str, says: str) -> None:
+    """What is wrong is told as file, line and what was expected, with status 1; the rest is still checked."""
+    text = (policy / file).read_text()
+    (policy / file).write_text(text + more)
+    ran = ztsession("policy", "check", str(policy))
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    place, _, _ = line.partition(": ")
+    name, _, number = place.rpartition(":")
+    assert name.endswith(file)
+    assert int(number) > text.count("\n")
+    assert says in line
+    assert len(ran.stdout.splitlines()) == 3
+
+
+def test_policy_check_tells_everything_at_once(policy: Path) -> None:
+    """Two mistakes in two files are two lines."""
+    (policy / "devices.toml").unlink()
+    (policy / "subjects.toml").write_text("subjects = 1\n")
+    ran = ztsession("policy", "check", str(policy))
+    assert ran.returncode == 1
+    assert len(ran.stderr.splitlines()) == 2
+
+
+def serving(state: Path, policy: Path, listen: str = "127.0.0.1:0") -> subprocess.Popen[str]:
+    arguments: Sequence[str] = ["--state", str(state), "--policy", str(policy), "--listen", listen]
+    return subprocess.Popen(
+        [sys.executable, "-m", "ztsession", "authority", "serve", *arguments],
+        cwd=HOME,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def test_an_authority_serves_handshakes_until_told_to_stop(tmp_path: Path, policy: Path) -> None:
+    """A client with keys of keygen gets its session; a bad reload is not taken; SIGTERM ends with status 0."""
+    with serving(tmp_path / "state", policy) as authority:
+        try:
+            assert authority.stdout is not None
+            said = dict(
+                line.rsplit(" ", 1) for line in (authority.stdout.readline().strip() for _ in range(3))
+            )
+            host, port = said["listening on"].split(":")
+            root = bytes.fromhex(said["root key, for clients:"])
+            with SocketTransport.connect((host, int(port))) as line:
+                session = zts.connect(
+                    line,
+                    identity=zts.Ed25519Identity.from_file(tmp_path / "algo.key"),
+                    posture=zts.DevicePosture.from_file(tmp_path / "host.key"),
+                    root=root,
+                    scopes=["orders.*"],
+                )
+            assert session.segments == ("orders",)
+            (policy / "catalog.toml").write_text("version = 2\n")
+            authority.send_signal(signal.SIGHUP)
+            assert authority.stderr is not None
+            assert "was not taken" in next(line for line in authority.stderr if "policy" in line)
+        finally:
+            authority.send_signal(signal.SIGTERM)
+        assert authority.wait(20) == 0
+        rest = authority.stderr.read()
+    assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(("listen", "status"), [("nowhere", 2), ("127.0.0.1:99999", 2), ("203.0.113.1:1", 1)])
+def test_an_authority_that_cannot_listen_says_so(
+    tmp_path: Path, policy: Path, listen: str, status: int
+) -> None:
+    """An address that is none is wrong usage, one that cannot be had is an error; both in a sentence."""
+    with serving(tmp_path / "state", policy, listen) as authority:
+        out, err = authority.communicate(timeout=60)
+    assert authority.returncode == status
+    assert out == ""
+    assert "Traceback" not in err
+    assert "HOST:PORT" in err or "cannot listen" in err

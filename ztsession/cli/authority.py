@@ -1,0 +1,67 @@
+"""``ztsession authority serve``: an Authority as a process of its own."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ztsession.cli.failing import telling
+from ztsession.errors import ZtsError
+
+if TYPE_CHECKING:
+    from ztsession.authority import Authority
+
+__all__ = ["authority"]
+
+_log = logging.getLogger("ztsession.cli")
+
+
+@click.group()
+def authority() -> None:
+    """Run an Authority."""
+
+
+@authority.command()
+@click.option(
+    "--state", type=click.Path(file_okay=False, path_type=Path), required=True, help="Made on first use."
+)
+@click.option("--policy", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True)
+@click.option(
+    "--listen", default="127.0.0.1:7443", show_default=True, metavar="HOST:PORT", help="Port 0: any."
+)
+def serve(state: Path, policy: Path, listen: str) -> None:
+    """Serve handshakes and change feeds until SIGINT or SIGTERM; SIGHUP reads the policy directory again."""
+    from ztsession.authority import Authority
+    from ztsession.server import StreamServer
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    stop, address = threading.Event(), _address(listen)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with telling(), Authority.open(state, policy=policy) as opened:
+        signal.signal(signal.SIGHUP, lambda *_: _reload(opened))
+        with StreamServer(address, opened.connection) as server:
+            click.echo("listening on {}:{}".format(*server.address))
+            click.echo(f"root key, for clients: {opened.root.hex()}")
+            click.echo(f"ticket key, for enforcement points: {opened.ticket_key.hex()}")
+            stop.wait()
+
+
+def _reload(authority: Authority) -> None:
+    try:
+        authority.reload()
+    except ZtsError as error:
+        # What was in force stays in force.
+        _log.error("the policy directory was not taken: %s", error)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isdecimal() and int(port) < 65536):
+        raise click.BadParameter("expected HOST:PORT", param_hint="--listen")
+    return host.strip("[]"), int(port)

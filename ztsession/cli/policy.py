@@ -1,0 +1,62 @@
+"""``ztsession policy check``: a policy directory is tried before it is put in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ztsession.errors import ConfigurationError
+from ztsession.identity.ed25519 import Ed25519Registry
+from ztsession.policy.catalog import Catalog
+from ztsession.policy.engine import CATALOG_FILE, PolicyEngine
+from ztsession.posture.appraisal import PostureAppraiser
+
+__all__ = ["policy"]
+
+
+@click.group()
+def policy() -> None:
+    """Work with policy directories."""
+
+
+@policy.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def check(directory: Path) -> None:
+    """Load catalog, policies, subjects and devices as an Authority would; print what is wrong as FILE:LINE:
+    WHAT.
+    """
+    said, wrong = [], 0
+    for part in (_catalog, _policies, _subjects, _devices):
+        try:
+            said.append(part(directory))
+        except ConfigurationError as error:
+            click.echo(str(error), err=True)
+            wrong += 1
+    click.echo("\n".join(said))
+    if wrong:
+        raise SystemExit(1)
+
+
+def _catalog(directory: Path) -> str:
+    catalog = Catalog.load(directory / CATALOG_FILE)
+    operations = sum(len(segment.operations) for segment in catalog.segments.values())
+    named = f"{len(catalog.segments)} segments, {operations} operations"
+    return f"catalog: {named}, digest {catalog.digest.hex()}"
+
+
+def _policies(directory: Path) -> str:
+    # The policies are checked against the catalog; a broken catalog has been told already.
+    try:
+        Catalog.load(directory / CATALOG_FILE)
+    except ConfigurationError:
+        return "policies: not checked, since the catalog does not load"
+    return f"policies: digest {PolicyEngine(directory).current.digest.hex()}"
+
+
+def _subjects(directory: Path) -> str:
+    return f"subjects: {len(Ed25519Registry(directory / 'subjects.toml').subjects)}"
+
+
+def _devices(directory: Path) -> str:
+    return f"devices: {len(PostureAppraiser(directory / 'devices.toml').devices)}"
