@@ -88,7 +88,10 @@ def _measure(plan: Plan, asked: frozenset[str]) -> tuple[Findings, list[str]]:
         name = " ".join(row for row in ROWS if row in wanted)
         progress = _Progress(name)
         try:
-            findings.add(measure(plan, wanted, progress))
+            found = measure(plan, wanted, progress)
+            for series in found.series:
+                series.run = name
+            findings.add(found)
         except Exception:
             # One group that breaks must not cost the minutes of all others; the exit code still tells.
             traceback.print_exc()
@@ -122,7 +125,9 @@ def _write(
         "plan": {name: getattr(plan, name) for name in plan.__dataclass_fields__},
         "failed": list(failed),
         "rows": [row.as_json() for row in findings.rows],
-        "series": [{"name": s.name, "unit": s.unit, "values": s.values} for s in findings.series],
+        "series": [
+            {"name": s.name, "run": s.run, "unit": s.unit, "values": s.values} for s in findings.series
+        ],
         "latency_ns": {name: _percentiles(samples) for name, samples in findings.samples.items()},
     }
     written = [out / "bench.json"]

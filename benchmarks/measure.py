@@ -82,6 +82,8 @@ class Series:
     name: str
     unit: str = "ns"
     values: list[float] = field(default_factory=list)
+    #: The rows that it was measured with: floors are measured again with each group.
+    run: str = ""
 
     @property
     def median(self) -> float:

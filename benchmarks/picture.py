@@ -128,6 +128,6 @@ def _messages(findings: Findings, axis: Axes) -> None:
 def _one_message(findings: Findings) -> Sequence[tuple[str, float]]:
     return [
         (series.name, series.median)
-        for series in findings.series
+        for series in findings.distinct
         if series.name == _VERIFY or series.name.startswith((_FLOOR, *_PEERS))
     ]

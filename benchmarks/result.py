@@ -122,9 +122,14 @@ class Findings:
     samples: dict[str, list[int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def distinct(self) -> list[Series]:
+        """Every name once, as the first group measured it."""
+        return list({series.name: series for series in reversed(self.series)}.values())[::-1]
+
     def add(self, other: Findings) -> None:
         """Append another group's findings."""
         self.rows += other.rows
-        self.series += [s for s in other.series if s.name not in {known.name for known in self.series}]
+        self.series += other.series
         self.samples.update(other.samples)
         self.notes += other.notes

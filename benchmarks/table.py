@@ -19,7 +19,7 @@ def render(findings: Findings) -> str:
     if notes:
         parts.append("\n".join(notes))
     parts.append(
-        _columns([("all that was measured", "median", "middle half"), *map(_series, findings.series)])
+        _columns([("all that was measured", "median", "middle half"), *map(_series, findings.distinct)])
     )
     if findings.notes:
         parts.append("\n".join(findings.notes))

@@ -63,6 +63,8 @@ def test_the_report_names_the_machine_and_keeps_every_round(report: tuple[dict[s
     series = {one["name"]: one for one in found["series"]}
     assert len(series["verify"]["values"]) == found["plan"]["rounds"]
     assert "the empty loop" in series
+    floors = [one["run"] for one in found["series"] if one["name"].startswith("batch floor")]
+    assert floors == ["P1", "P4 P10"]
 
 
 def test_the_picture_is_a_png(report: tuple[dict[str, Any], Path, str]) -> None:
