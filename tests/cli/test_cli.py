@@ -165,7 +165,7 @@ def serving(state: Path, policy: Path, listen: str = "127.0.0.1:0") -> subproces
 
 
 def test_an_authority_serves_handshakes_until_told_to_stop(tmp_path: Path, policy: Path) -> None:
-    """A client with keys of keygen gets its session; a bad reload is not taken; SIGTERM ends with status 0."""
+    """A client with keys of keygen gets its session; a bad reload is not taken; SIGTERM ends with 0."""
     with serving(tmp_path / "state", policy) as authority:
         try:
             assert authority.stdout is not None

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 import ztsession
-from ztsession.demo.children import Children, DemoFailedError
+from ztsession.demo.children import Children
 from ztsession.demo.director import Options, Outcome, run
 from ztsession.demo.expectations import EXPECTATIONS, Expectation, Facts, judge
 from ztsession.demo.refusals import ATTACKS
+from ztsession.errors import TransportError
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "aapl-2012-06-21-top-of-book.csv.gz"
 HOME = Path(ztsession.__file__).parent.parent
@@ -170,13 +171,20 @@ def test_each_expectation_can_fail(outcome: Outcome, change: Callable[[Facts], o
     assert any(words in sentence for sentence in missed), missed
 
 
-def test_a_malformed_file_is_told_with_its_line(corner: Path) -> None:
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (b"5859400,200,5853300,18\n" * 300 + b"5859400,200,5853300\n", ":301: expected four whole numbers"),
+        (b"5859400,200,5853300,18\n" * 199, ": expected at least 200 states"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_line(corner: Path, rows: bytes, says: str) -> None:
     """Status 1, one sentence with file and line, and nothing left behind."""
     path = corner / "quotes.csv"
-    path.write_bytes(b"5859400,200,5853300,18\n" * 300 + b"5859400,200,5853300\n")
+    path.write_bytes(rows)
     ran = subprocess.run(command("--quotes", str(path)), cwd=HOME, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 1
-    assert f"{path}:301: expected four whole numbers" in ran.stderr
+    assert f"{path}{says}" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert list(corner.iterdir()) == [path]
     assert processes(str(corner)) == []
@@ -232,7 +240,7 @@ def test_a_role_that_dies_is_told(tmp_path: Path) -> None:
         child = children.start("algorithm_role")
         assert child.ask("prepare")["measured"]
         os.kill(child.process.pid, signal.SIGKILL)
-        with pytest.raises(DemoFailedError, match="algorithm ended before its time"):
+        with pytest.raises(TransportError, match="algorithm ended before its time"):
             child.ask("prepare")
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from ztsession.cli.failing import telling
-from ztsession.demo.director import MESSAGES_DEFAULT, MESSAGES_MIN, Options, run
+from ztsession.demo.director import MESSAGES_DEFAULT, Options, run
+from ztsession.demo.quotes import STATES_MAX, STATES_MIN
 
 __all__ = ["demo"]
 
@@ -26,7 +27,7 @@ __all__ = ["demo"]
 )
 @click.option(
     "--messages",
-    type=click.IntRange(min=MESSAGES_MIN),
+    type=click.IntRange(STATES_MIN, STATES_MAX),
     help=f"Take at most so many states.  [default: all of the file, or {MESSAGES_DEFAULT:,} generated ones]",
 )
 @click.option("--seed", default=1, show_default=True, help="Of the generator.")

@@ -19,17 +19,13 @@ from types import TracebackType
 from typing import Any, Self
 
 import ztsession
-from ztsession.errors import ZtsError
+from ztsession.errors import TransportError, ZtsError
 
-__all__ = ["Child", "Children", "DemoFailedError"]
+__all__ = ["Child", "Children"]
 
 #: A role that says nothing for so long has hung.
 SILENCE_S = 20.0
 _FAREWELL_S = 5.0
-
-
-class DemoFailedError(ZtsError):
-    """The demo could not be carried through; says which role and why."""
 
 
 class Child:
@@ -66,16 +62,16 @@ class Child:
             raise self._died() from None
 
     def answer(self, on_progress: Callable[[dict[str, Any]], None] = lambda _: None) -> Any:
-        """The result of the last command. DemoFailedError when it failed, hung, or the process died."""
+        """The result of the last command; ZtsError when it failed, TransportError when its process did."""
         while "progress" in (said := self._next()):
             on_progress(said["progress"])
         return said["done"]
 
     def first_progress(self) -> Any:
-        """Wait until the last command has got going; DemoFailedError when it is over before it has."""
+        """Wait until the last command has got going; errors as :meth:`answer`."""
         said = self._next()
         if "progress" not in said:
-            raise DemoFailedError(f"{self.role} was done before it had begun")
+            raise TransportError(f"{self.role} was done before it had begun")
         return said["progress"]
 
     def end(self, *, at_once: bool = False) -> int:
@@ -94,12 +90,12 @@ class Child:
         try:
             line = self._said.get(timeout=SILENCE_S)
         except queue.Empty:
-            raise DemoFailedError(f"{self.role} said nothing for {SILENCE_S:.0f} s") from None
+            raise TransportError(f"{self.role} said nothing for {SILENCE_S:.0f} s") from None
         if not line:
             raise self._died()
         said: dict[str, Any] = json.loads(line)
         if "failed" in said:
-            raise DemoFailedError(f"{self.role}: {said['failed']}")
+            raise ZtsError(f"{self.role}: {said['failed']}")
         return said
 
     def _listen(self) -> None:
@@ -109,9 +105,9 @@ class Child:
                 self._said.put(line)
         self._said.put(b"")
 
-    def _died(self) -> DemoFailedError:
+    def _died(self) -> TransportError:
         last = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-        return DemoFailedError(f"{self.role} ended before its time: {' / '.join(last) or 'it left no word'}")
+        return TransportError(f"{self.role} ended before its time: {' / '.join(last) or 'it left no word'}")
 
 
 class Children:

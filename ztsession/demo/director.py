@@ -18,11 +18,9 @@ from ztsession.demo.children import Children
 from ztsession.demo.expectations import EXPECTATIONS, Expectation, Facts, Finding, judge
 from ztsession.demo.staging import Stage
 
-__all__ = ["MESSAGES_DEFAULT", "MESSAGES_MIN", "Options", "Outcome", "Watch", "run"]
+__all__ = ["MESSAGES_DEFAULT", "Options", "Outcome", "Watch", "run"]
 
 MESSAGES_DEFAULT = 1_000_000
-#: With fewer there might be no replace or cancel among the orders.
-MESSAGES_MIN = 200
 
 #: How long a change may take to arrive: the lease of the enforcement points.
 LEASE_S = 5.0
@@ -66,9 +64,7 @@ class Watch(Protocol):
 
 
 def run(options: Options, watch: Watch, *, expectations: Sequence[Expectation] = EXPECTATIONS) -> Outcome:
-    """Run the demo once. DemoFailedError when it could not be carried through, ConfigurationError for bad
-    options.
-    """
+    """Run the demo once; ZtsError when it could not be carried through, which says who failed and why."""
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="ztsession-demo-") as base:
         stage = Stage(Path(base))

@@ -15,7 +15,7 @@ from ztsession import SessionView
 from ztsession.demo.attacker import Attacker, Loot
 from ztsession.demo.control import Control
 from ztsession.demo.messages import Quote, Subscribe, decode, encode, is_signed, join, split
-from ztsession.demo.quotes import STATES_MAX, generated_states, read_states
+from ztsession.demo.quotes import STATES_MAX, STATES_MIN, generated_states, read_states
 from ztsession.demo.service import address_of, open_point
 from ztsession.demo.tap import Tapped
 from ztsession.enforcement import EnforcementPoint
@@ -92,8 +92,8 @@ class MarketDataRole:
             encode(Quote(number, s.ask, s.bid, s.ask_size, s.bid_size, _INSTRUMENT))
             for number, s in enumerate(states)
         ]
-        if not self._states:
-            raise ConfigurationError("there are no states to publish", file=quotes)
+        if len(self._states) < STATES_MIN:
+            raise ConfigurationError(f"expected at least {STATES_MIN} states", file=quotes)
         return len(self._states)
 
     def open(self, **where: Any) -> dict[str, object]:

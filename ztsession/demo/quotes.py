@@ -17,11 +17,13 @@ from typing import Final, NamedTuple
 
 from ztsession.errors import ConfigurationError
 
-__all__ = ["TICK", "TopOfBook", "generated_states", "read_states"]
+__all__ = ["STATES_MAX", "STATES_MIN", "TICK", "TopOfBook", "generated_states", "read_states"]
 
 #: One cent, in dollars x 10,000.
 TICK: Final = 100
 
+#: With fewer the market might not move at all.
+STATES_MIN: Final = 200
 STATES_MAX: Final = 10_000_000
 _LINE_MAX_BYTES: Final = 256
 _PRICE_MAX: Final = 10**12
