@@ -4,8 +4,11 @@ wants it.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +18,7 @@ from typing import Any
 import pytest
 
 import ztsession as zts
+from ztsession.integrations.stream import SocketTransport
 
 EXAMPLE = Path(__file__).parent / "policy" / "example"
 
@@ -54,6 +58,53 @@ class House:
     def keep(self, resource: Any) -> Any:
         """Close something with the test."""
         return self._opened.enter_context(resource)
+
+
+class AuthorityProcess:
+    """An Authority in a process of its own, behind a Unix socket."""
+
+    def __init__(self, house: House) -> None:
+        script = Path(__file__).parent / "authority" / "serve_authority.py"
+        self.address = str(house.rules.parent / "authority.sock")
+        self._process = subprocess.Popen(
+            [sys.executable, str(script), str(house.state), str(house.rules), self.address],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(Path(zts.__file__).parents[1])},
+        )
+        facts = json.loads(self._line())
+        self.root, self.ticket_key = bytes.fromhex(facts["root"]), bytes.fromhex(facts["ticket_key"])
+        self.segment_key_file = Path(facts["orders"])
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def tell(self, *words: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(" ".join(words) + "\n")
+        self._process.stdin.flush()
+        assert self._line() == "done\n"
+
+    def transport(self) -> SocketTransport:
+        return SocketTransport.connect(self.address)
+
+    def send(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def __enter__(self) -> AuthorityProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def separate(house: House) -> Callable[[], AuthorityProcess]:
+    """Start this house's Authority in a process of its own; use what it returns as a context manager."""
+    return lambda: AuthorityProcess(house)
 
 
 @pytest.fixture

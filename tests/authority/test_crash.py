@@ -5,63 +5,12 @@ of.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ztsession as zts
-from ztsession.integrations.stream import SocketTransport
-
-
-class AuthorityProcess:
-    """An Authority in a process of its own, behind a Unix socket."""
-
-    def __init__(self, house: Any) -> None:
-        script = Path(__file__).with_name("serve_authority.py")
-        self.address = str(house.rules.parent / "authority.sock")
-        self._process = subprocess.Popen(
-            [sys.executable, str(script), str(house.state), str(house.rules), self.address],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(zts.__file__).parents[1])},
-        )
-        facts = json.loads(self._line())
-        self.root, self.ticket_key = bytes.fromhex(facts["root"]), bytes.fromhex(facts["ticket_key"])
-        self.segment_key_file = Path(facts["orders"])
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
-
-    def tell(self, *words: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(" ".join(words) + "\n")
-        self._process.stdin.flush()
-        assert self._line() == "done\n"
-
-    def transport(self) -> SocketTransport:
-        return SocketTransport.connect(self.address)
-
-    def send(self, number: int) -> None:
-        self._process.send_signal(number)
-
-    def __enter__(self) -> AuthorityProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-@pytest.fixture
-def separate(house: Any) -> Any:
-    return lambda: AuthorityProcess(house)
 
 
 def test_kill_9_loses_no_session_no_mode_and_no_revocation(house: Any, separate: Any):

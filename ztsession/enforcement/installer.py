@@ -12,9 +12,9 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from ztsession._core import Profile, Table
+from ztsession.enforcement.presented import PresentedTickets
 from ztsession.errors import InstallationError
 from ztsession.policy.catalog import Segment
 from ztsession.policy.grant import Grant
@@ -23,20 +23,10 @@ from ztsession.tickets.profile import profile_of
 from ztsession.tickets.record import Installation
 from ztsession.tickets.segment_key import SegmentKey
 from ztsession.tickets.ticket import open_ticket
-from ztsession.wire.digest import digest
 
 __all__ = ["Installer"]
 
-#: How often one ticket may be presented; after that the client renews at the Authority.
-PRESENTATIONS_MAX = 16
-
 _log = logging.getLogger("ztsession.enforcement")
-
-
-@dataclass
-class _Presented:
-    not_after: float
-    nonces: set[bytes] = field(default_factory=set)
 
 
 class Installer:
@@ -54,7 +44,7 @@ class Installer:
         self._table, self._segment, self._key, self._authority_key = table, segment, key, authority_key
         self._clock = clock
         self._lock = threading.Lock()
-        self._presented: dict[bytes, _Presented] = {}
+        self._presented = PresentedTickets(table.capacity)
         self._profiles: dict[bytes, Profile] = {}
         self._handles: dict[bytes, int] = {}
 
@@ -71,7 +61,7 @@ class Installer:
         remaining_s = body.started_at + grant.lifetime_s - now
         self._check(grant, remaining_s)
         with self._lock:
-            self._take(request, body.started_at + grant.lifetime_s, now)
+            self._presented.take(request.ticket, request.nonce, body.started_at + grant.lifetime_s)
             answer = self._fill(request, grant, body.secret, remaining_s)
         self._settle(grant.session, answer.handle, mode_of)
         return answer
@@ -91,9 +81,11 @@ class Installer:
         """
         now = self._clock()
         with self._lock:
-            self._presented = {k: p for k, p in self._presented.items() if p.not_after > now}
-            self._handles = {s: h for s, h in self._handles.items() if h in self._table.records}
-            used = {record.profile for record in self._table.records.values()}
+            self._presented.sweep(now)
+            # A copy: sessions end in other threads while we look.
+            live = dict(self._table.records)
+            self._handles = {s: h for s, h in self._handles.items() if h in live}
+            used = {record.profile for record in live.values()}
             self._profiles = {d: p for d, p in self._profiles.items() if d in used}
 
     def _check(self, grant: Grant, remaining_s: float) -> None:
@@ -101,15 +93,6 @@ class Installer:
             raise InstallationError("the grant was compiled for another version of this segment's catalog")
         if not 0 < remaining_s <= grant.lifetime_s + 60:
             raise InstallationError("the session's lifetime is over, or begins in the future")
-
-    def _take(self, request: InstallRequest, not_after: float, now: float) -> None:
-        name = digest("presented ticket", request.ticket)
-        known = self._presented.setdefault(name, _Presented(not_after))
-        if request.nonce in known.nonces:
-            raise InstallationError("this very request was presented before")
-        if len(known.nonces) >= PRESENTATIONS_MAX:
-            raise InstallationError(f"the ticket was presented {PRESENTATIONS_MAX} times: renew the session")
-        known.nonces.add(request.nonce)
 
     def _settle(self, session: bytes, handle: int, mode_of: Callable[[bytes], str]) -> None:
         # Asked after the handle is on the books: a change that comes meanwhile finds either the handle or us

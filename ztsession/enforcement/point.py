@@ -27,7 +27,7 @@ from ztsession.bus.change import Change
 from ztsession.bus.feed import FeedSource
 from ztsession.enforcement.installer import Installer
 from ztsession.enforcement.listener import Listener
-from ztsession.errors import ConfigurationError, InstallationError, TableFull, WireError, ZtsError
+from ztsession.errors import ConfigurationError, TableFull, TransportError, WireError, ZtsError
 from ztsession.limits import LEASE_US, PROFILES_DEFAULT, REPLAY_WORDS_DEFAULT
 from ztsession.policy.catalog import Segment
 from ztsession.tickets.installation import InstallRefusal
@@ -84,8 +84,8 @@ class EnforcementPoint:
 
         ``capacity``: sessions; ``profiles``: distinct decisions among them; ``window_words``: replay window,
         32 sequences each; ``lease_us``: how long to trust without hearing. With ``manual_clock`` no thread
-        runs, and time moves by ``table.set_manual_clock`` (tests). TransportError when the Authority cannot
-        be reached.
+        runs, and time moves by ``table.set_manual_clock`` (tests). An Authority that does not answer is
+        asked again; until it was heard, no ticket is taken here.
         """
         self._segment = authority.segment(segment)
         self.table = Table(
@@ -107,13 +107,15 @@ class EnforcementPoint:
             handle_of=self._installer.handle_of,
             lease_us=lease_us,
         )
-        # Also when nobody closes the point: the Authority must not keep its table alive.
-        self._unsubscribe = weakref.finalize(self, authority.subscribe(self._listener.apply))
+        self._unsubscribe = authority.subscribe(self._listener.apply)
         self._pushed = authority.pushes
         self._stopping = threading.Event()
         self.maintain()
-        if not manual_clock:
-            _Housekeeper.start(self, lease_us / 4e6, self._stopping)
+        # Also when nobody closes the point: the Authority must not keep its table alive.
+        if manual_clock:
+            weakref.finalize(self, self._unsubscribe).atexit = False
+        else:
+            _Housekeeper.start(self, lease_us / 4e6, self._stopping, self._unsubscribe)
 
     # ---- The call path
 
@@ -165,9 +167,12 @@ class EnforcementPoint:
         coarse reason.
         """
         try:
+            if not self._listener.heard:
+                # Who was revoked is not known here: a restart must not bring anybody back.
+                raise TransportError("the Authority was not heard yet")
             answer = self._installer.install(request, self._listener.mode_of)
-        except (InstallationError, WireError, ValueError) as error:
-            reason = error.reason if isinstance(error, TableFull | WireError) else "refused"
+        except (ZtsError, ValueError) as error:
+            reason = error.reason if isinstance(error, TableFull | TransportError | WireError) else "refused"
             _log.warning("segment %s refused an installation: %s", self._segment.name, error)
             return InstallRefusal(reason).to_bytes()
         record = self.table.records.get(answer.handle)
@@ -203,6 +208,7 @@ class EnforcementPoint:
         heard = self._listener.ask(wait_ms)
         self.table.sweep()
         self._installer.sweep()
+        self._listener.sweep()
         return heard
 
     def close(self) -> None:
@@ -235,26 +241,43 @@ class _Housekeeper:
 
     #: Between two tries when the Authority does not answer.
     RETRY_S = 0.1
+    #: Longest pause or question: well within the time for which a connection waits for its answer.
+    PAUSE_MAX_S = 2.0
 
     @classmethod
-    def start(cls, point: EnforcementPoint, every_s: float, stopping: threading.Event) -> None:
-        reference = weakref.ref(point, lambda _: stopping.set())
+    def start(
+        cls, point: EnforcementPoint, every_s: float, stopping: threading.Event, leave: Callable[[], None]
+    ) -> None:
+        # No callback at the reference: it would run wherever the collector happens to run, under any lock.
+        arguments = (weakref.ref(point), min(every_s, cls.PAUSE_MAX_S), stopping, leave)
         name = f"ztsession-{point._segment.name}"
-        threading.Thread(target=cls._run, args=(reference, every_s, stopping), name=name, daemon=True).start()
+        threading.Thread(target=cls._run, args=arguments, name=name, daemon=True).start()
 
     @classmethod
     def _run(
-        cls, reference: weakref.ReferenceType[EnforcementPoint], every_s: float, stopping: threading.Event
+        cls,
+        reference: weakref.ReferenceType[EnforcementPoint],
+        every_s: float,
+        stopping: threading.Event,
+        leave: Callable[[], None],
     ) -> None:
         pause_s = 0.0
         while not stopping.wait(pause_s):
             point = reference()
             if point is None:
-                return
-            try:
-                heard = point._maintain(0 if point._pushed else int(every_s * 1000))
-                pause_s = every_s if point._pushed else 0.0 if heard else cls.RETRY_S
-            except ZtsError:
-                _log.exception("housekeeping of segment %s failed; the lease decides", point._segment.name)
-                pause_s = cls.RETRY_S
+                break
+            pause_s = cls._once(point, every_s)
             del point
+        leave()
+
+    @classmethod
+    def _once(cls, point: EnforcementPoint, every_s: float) -> float:
+        try:
+            heard = point._maintain(0 if point._pushed else int(every_s * 1000))
+        except Exception:
+            # Whatever it was, a point without its housekeeper would be stale for good.
+            _log.exception("housekeeping of segment %s failed; the lease decides", point._segment.name)
+            return cls.RETRY_S
+        if not heard:
+            return cls.RETRY_S
+        return every_s if point._pushed else 0.0

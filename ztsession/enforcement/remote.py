@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from ztsession.bus.change import Change
 from ztsession.client.transport import Transport
-from ztsession.errors import ConfigurationError
+from ztsession.errors import ConfigurationError, TransportError
 from ztsession.policy.catalog import Segment
 from ztsession.tickets.segment_key import SegmentKey
 
@@ -35,7 +35,7 @@ class RemoteAuthority:
         ``Authority.ticket_key``.
         """
         self._dial, self._segment, self._segment_key, self.ticket_key = dial, segment, segment_key, ticket_key
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), threading.Event()
         self._transport: Transport | None = None
 
     def segment(self, name: str) -> Segment:
@@ -52,12 +52,30 @@ class RemoteAuthority:
 
     def feed(self, request: bytes) -> bytes:
         """Ask over the connection, which is opened anew after it failed."""
-        with self._lock:
-            transport = self._transport or self._dial()
-            self._transport = None
-            answer = transport.exchange(request)
-            self._transport = transport
-            return answer
+        try:
+            with self._lock:
+                if self._closed.is_set():
+                    raise TransportError("the connection to the Authority was closed here")
+                transport, self._transport = self._transport or self._dial(), None
+                answer = transport.exchange(request)
+                self._transport = transport
+                return answer
+        finally:
+            if self._closed.is_set():
+                self.close()
+
+    def close(self) -> None:
+        """Ask no more, and close the connection as soon as a question that is under way has its answer."""
+        self._closed.set()
+        if self._lock.acquire(blocking=False):
+            try:
+                transport = self._transport
+                self._transport = None
+                close = getattr(transport, "close", None)
+                if close is not None:
+                    close()
+            finally:
+                self._lock.release()
 
     def _only(self, name: str, what: _T) -> _T:
         if name != self._segment.name:
