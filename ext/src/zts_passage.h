@@ -10,8 +10,6 @@
 #include "zts_token.h"
 #include "zts_wire.h"
 
-#define ZTS_GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
-
 /* One token on its way: what was read, from where, at which revision of the slot. */
 typedef struct {
     zts_header header; /* a private copy: what is checked is what was authenticated, whatever others write meanwhile */
@@ -70,7 +68,6 @@ ZTS_INLINE zts_verdict find(const zts_table *t, passage *p) {
     if (ZTS_UNLIKELY(mode == ZTS_MODE_FREE)) return ZTS_UNKNOWN_SESSION;
     if (ZTS_UNLIKELY(mode >= ZTS_MODE_REVOKED)) return ZTS_REVOKED;
     p->profile = &t->profiles[ZTS_GET(slot->profile)];
-    p->now_us = zts_clock_now_us(&t->header->clock, 0);
     p->behind = 0;
     if (ZTS_LIKELY(p->now_us < ZTS_GET(slot->epoch_ends_us) && p->header.epoch == ZTS_GET(slot->epoch))) return ZTS_OK;
     p->behind = zts_slot_epochs_behind(slot, p->profile, p->now_us);
@@ -82,6 +79,8 @@ ZTS_INLINE void prefetch(const zts_table *t, zts_slot *slot, uint32_t epoch, uin
     __builtin_prefetch(&slot->keys.receive[epoch % ZTS_KEYS_HELD]);
     __builtin_prefetch(&slot->window[zts_replay_index(sequence, t->window_mask + 1)], 1);
 }
+
+ZTS_INLINE uint64_t coarse_now(const zts_table *t) { return zts_clock_now_us(&t->header->clock, 0); }
 
 static inline uint64_t wait_for_writer(const zts_slot *slot) {
     for (int looks = 0; looks < ZTS_SPINS_MAX + ZTS_YIELDS_MAX; looks++) {
@@ -102,9 +101,11 @@ ZTS_INLINE int refused_in_passing(const passage *p) {
     return ZTS_GET(p->slot->revision) != p->revision;
 }
 
+/* `now_us` is read by the caller, once per call or once per stretch of a batch. */
 ZTS_INLINE zts_verdict begin(const zts_table *t, const uint8_t *token, const uint8_t *body, size_t body_bytes,
-                             passage *p) {
+                             uint64_t now_us, passage *p) {
     p->slot = NULL;
+    p->now_us = now_us;
     if (ZTS_UNLIKELY(!zts_header_parse(token, t->header->shape.receives, &p->header) ||
                      body_bytes > ZTS_BODY_MAXBYTES))
         return ZTS_MALFORMED;
@@ -170,8 +171,8 @@ ZTS_INLINE zts_verdict decide(const zts_table *t, const passage *p, uint32_t ope
     if (ZTS_UNLIKELY(expired(p))) return ZTS_EXPIRED;
     if (ZTS_UNLIKELY(!(ZTS_GET(profile->allowed[mode]) & bit))) return mode_refusal(profile, mode, bit);
     if (ZTS_UNLIKELY(op != operation && operation != ZTS_ANY_OPERATION)) return ZTS_WRONG_OPERATION;
-    const int fine = ZTS_UNLIKELY(ZTS_GET(profile->fine) & bit);
-    const uint64_t now_us = fine ? zts_clock_now_us(&t->header->clock, 1) : p->now_us;
+    const int fine = (ZTS_GET(profile->fine) & bit) != 0;
+    const uint64_t now_us = ZTS_UNLIKELY(fine) ? zts_clock_now_us(&t->header->clock, 1) : p->now_us;
     const uint64_t issued_at_us = p->header.issued_at_us;
     if (ZTS_UNLIKELY(issued_at_us > now_us + t->header->skew_us)) return ZTS_FROM_FUTURE;
     if (ZTS_UNLIKELY(issued_at_us < now_us && now_us - issued_at_us > ZTS_GET(limits->max_age_us)))

@@ -23,13 +23,15 @@ typedef struct {
     size_t body_bytes;
 } zts_mac_job;
 
+#define ZTS_MAC_LANES 4
+
 typedef struct {
     const char *name;
     void (*compress)(uint32_t state[8], const uint8_t *blocks, size_t count);
     /* tag = first 16 bytes of HMAC-SHA-256(key, header || body) */
     void (*mac)(const zts_mac_job *job, uint8_t tag[ZTS_TOKEN_TAGBYTES]);
-    /* The same for two messages at once, in the time of little more than one where lanes interleave. */
-    void (*mac_pair)(const zts_mac_job jobs[2], uint8_t tags[2][ZTS_TOKEN_TAGBYTES]);
+    /* The same for 1 to ZTS_MAC_LANES messages at once, in far less time than one after the other where lanes interleave. */
+    void (*mac_many)(const zts_mac_job *jobs, int count, uint8_t (*tags)[ZTS_TOKEN_TAGBYTES]);
 } zts_sha256_backend;
 
 extern const uint32_t zts_sha256_k[64];

@@ -104,11 +104,11 @@ static size_t sign_run(const zts_table *t, signing *s, uint64_t sequence, const 
     zts_keyring copy;
     size_t i = from;
     while (i < count) {
-        const size_t pair = count - i >= 2 ? 2 : 1;
-        zts_header headers[2];
-        zts_mac_job jobs[2];
-        uint8_t tags[2][ZTS_TOKEN_TAGBYTES];
-        for (size_t k = 0; k < pair; k++) {
+        const size_t lanes = count - i < ZTS_MAC_LANES ? count - i : ZTS_MAC_LANES;
+        zts_header headers[ZTS_MAC_LANES];
+        zts_mac_job jobs[ZTS_MAC_LANES];
+        uint8_t tags[ZTS_MAC_LANES][ZTS_TOKEN_TAGBYTES];
+        for (size_t k = 0; k < lanes; k++) {
             size_t bytes;
             const uint8_t *body = zts_body_at(bodies, i + k, &bytes);
             headers[k] = s->header;
@@ -116,17 +116,14 @@ static size_t sign_run(const zts_table *t, signing *s, uint64_t sequence, const 
             jobs[k] = signing_job(s, &headers[k], body, bytes);
             if (!stable_send_key(s, &copy, &jobs[k])) return i;
         }
-        if (pair == 2)
-            t->backend->mac_pair(jobs, tags);
-        else
-            t->backend->mac(&jobs[0], tags[0]);
+        t->backend->mac_many(jobs, (int)lanes, tags);
         if (!signed_undisturbed(s)) return i;
-        for (size_t k = 0; k < pair; k++) {
+        for (size_t k = 0; k < lanes; k++) {
             uint8_t *token = tokens + (i + k) * ZTS_TOKEN_BYTES;
             memcpy(token, &headers[k], ZTS_TOKEN_HEADERBYTES);
             memcpy(token + ZTS_TOKEN_HEADERBYTES, tags[k], ZTS_TOKEN_TAGBYTES);
         }
-        i += pair;
+        i += lanes;
     }
     return i;
 }

@@ -18,6 +18,10 @@
 #include "zts_replay.h"
 #include "zts_verdict.h"
 
+/* Fields that several threads and processes share. Order comes from revisions and fences, not from single loads. */
+#define ZTS_GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
+#define ZTS_SET(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
+
 #define ZTS_TABLE_LAYOUT_VERSION 1
 
 /* FREE is zero on purpose: memory that nobody wrote, and the zero key state that everybody knows, belong to no one. */

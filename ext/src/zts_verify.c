@@ -12,7 +12,7 @@ static __attribute__((noinline)) zts_verdict verify_slowly(const zts_table *t, c
     for (int tries = 0; tries < ZTS_SPINS_MAX; tries++) {
         passage p;
         uint8_t tag[ZTS_TOKEN_TAGBYTES];
-        verdict = begin(t, token, body, body_bytes, &p);
+        verdict = begin(t, token, body, body_bytes, coarse_now(t), &p);
         if (verdict != ZTS_OK && refused_in_passing(&p)) continue;
         if (verdict != ZTS_OK) break;
         const uint32_t epoch = ZTS_GET(p.slot->epoch);
@@ -34,7 +34,7 @@ zts_verdict zts_token_verify(const zts_table *t, const uint8_t token[ZTS_TOKEN_B
                              size_t body_bytes, uint32_t operation, zts_call *call) {
     passage p;
     uint8_t tag[ZTS_TOKEN_TAGBYTES];
-    const zts_verdict verdict = begin(t, token, body, body_bytes, &p);
+    const zts_verdict verdict = begin(t, token, body, body_bytes, coarse_now(t), &p);
     if (ZTS_UNLIKELY(verdict != ZTS_OK))
         return refused_in_passing(&p) ? verify_slowly(t, token, body, body_bytes, operation, call)
                                       : refuse_stranger(t, verdict);
@@ -58,10 +58,11 @@ ZTS_INLINE void look_ahead(const zts_table *t, const uint8_t *token) {
     prefetch(t, slot, zts_load32(token + 4), zts_load64(token + 16));
 }
 
-/* Waiting tokens: a MAC is computed for two at a time, in the order in which they came. */
+/* Waiting tokens: MACs are computed for several at a time, and settled in the order in which the tokens came. */
 typedef struct {
-    passage passages[2];
-    size_t index[2];
+    passage passages[ZTS_MAC_LANES];
+    zts_mac_job jobs[ZTS_MAC_LANES];
+    size_t index[ZTS_MAC_LANES];
     int count;
 } lanes;
 
@@ -74,13 +75,8 @@ ZTS_INLINE zts_verdict settle(const zts_table *t, passage *p, const uint8_t *tok
 }
 
 static void flush(const zts_table *t, lanes *l, const uint8_t *tokens, uint32_t operation, uint8_t *verdicts) {
-    uint8_t tags[2][ZTS_TOKEN_TAGBYTES];
-    if (l->count == 2) {
-        const zts_mac_job jobs[2] = {l->passages[0].job, l->passages[1].job};
-        t->backend->mac_pair(jobs, tags);
-    } else if (l->count == 1) {
-        t->backend->mac(&l->passages[0].job, tags[0]);
-    }
+    uint8_t tags[ZTS_MAC_LANES][ZTS_TOKEN_TAGBYTES];
+    t->backend->mac_many(l->jobs, l->count, tags);
     for (int i = 0; i < l->count; i++)
         verdicts[l->index[i]] = (uint8_t)settle(t, &l->passages[i], tokens + l->index[i] * ZTS_TOKEN_BYTES,
                                                 tags[i], operation);
@@ -90,21 +86,24 @@ static void flush(const zts_table *t, lanes *l, const uint8_t *tokens, uint32_t 
 size_t zts_token_verify_batch(const zts_table *t, const uint8_t *tokens, const zts_bodies *bodies, size_t count,
                               uint32_t operation, uint8_t *verdicts) {
     lanes l = {.count = 0};
+    uint64_t now_us = 0;
     for (size_t i = 0; i < count; i++) {
         const uint8_t *token = tokens + i * ZTS_TOKEN_BYTES;
+        if (i % ZTS_BATCH_CLOCK == 0) now_us = coarse_now(t);
         if (i + ZTS_BATCH_PREFETCH < count) look_ahead(t, token + ZTS_BATCH_PREFETCH * ZTS_TOKEN_BYTES);
         size_t bytes;
         const uint8_t *body = zts_body_at(bodies, i, &bytes);
         passage *p = &l.passages[l.count];
-        const zts_verdict verdict = begin(t, token, body, bytes, p);
+        const zts_verdict verdict = begin(t, token, body, bytes, now_us, p);
         if (ZTS_UNLIKELY(verdict != ZTS_OK && !refused_in_passing(p))) {
             verdicts[i] = (uint8_t)refuse_stranger(t, verdict);
         } else if (ZTS_UNLIKELY(verdict != ZTS_OK || p->behind || ZTS_READ_KEYS_THROUGH_ATOMICS)) {
             flush(t, &l, tokens, operation, verdicts);
             verdicts[i] = (uint8_t)verify_slowly(t, token, body, bytes, operation, NULL);
         } else {
+            l.jobs[l.count] = p->job;
             l.index[l.count++] = i;
-            if (l.count == 2) flush(t, &l, tokens, operation, verdicts);
+            if (l.count == ZTS_MAC_LANES) flush(t, &l, tokens, operation, verdicts);
         }
     }
     flush(t, &l, tokens, operation, verdicts);

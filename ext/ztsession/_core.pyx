@@ -28,6 +28,7 @@ from ztsession.zts cimport (
     ZTS_MAX_AGE_MAX_US,
     ZTS_MAX_AGE_MIN_US,
     ZTS_MAX_AGE_US,
+    ZTS_MAC_LANES,
     ZTS_MODE_FREE,
     ZTS_MODE_REVOKED,
     ZTS_MODE_SUSPENDED,
@@ -490,24 +491,23 @@ def sha256(const uint8_t[::1] message not None, *, str backend=None):
     return digest
 
 
-def mac_pair_for_testing_only(bytes key not None, bytes first not None, bytes second not None, *,
-                              str backend=None):
-    """The 16-byte tags of two messages (32 header bytes, then body): ((a, b) by a pair, (a, b) singly)."""
+def mac_lanes_for_testing_only(bytes key not None, list messages not None, *, str backend=None):
+    """The 16-byte tags of 1 to 4 messages (32 header bytes, then body): (all at once, one by one)."""
     cdef const zts_sha256_backend *which = chosen_backend(backend)
     cdef zts_hmac_key state
-    cdef zts_mac_job[2] jobs
-    cdef uint8_t[2][16] paired
-    cdef uint8_t[2][16] alone
-    if len(first) < 32 or len(second) < 32:
-        raise ValueError("each message is a 32-byte header followed by a body")
+    cdef zts_mac_job[ZTS_MAC_LANES] jobs
+    cdef uint8_t[ZTS_MAC_LANES][16] together
+    cdef uint8_t[ZTS_MAC_LANES][16] alone
+    cdef int count = len(messages)
+    if not 1 <= count <= ZTS_MAC_LANES or min(map(len, messages)) < 32:
+        raise ValueError(f"expected 1 to {ZTS_MAC_LANES} messages of at least 32 bytes")
     zts_hmac_key_init(which, &state, <const uint8_t *>PyBytes_AS_STRING(key), len(key))
-    messages = (first, second)
-    for i in range(2):
+    for i in range(count):
         message = <bytes>messages[i]
         jobs[i].key = &state
         jobs[i].header = <const uint8_t *>PyBytes_AS_STRING(message)
         jobs[i].body = jobs[i].header + 32
         jobs[i].body_bytes = len(message) - 32
         which.mac(&jobs[i], alone[i])
-    which.mac_pair(jobs, paired)
-    return (paired[0][:16], paired[1][:16]), (alone[0][:16], alone[1][:16])
+    which.mac_many(jobs, count, together)
+    return [together[i][:16] for i in range(count)], [alone[i][:16] for i in range(count)]

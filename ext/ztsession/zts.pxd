@@ -42,6 +42,9 @@ cdef extern from "zts_sha256.h" nogil:
     ctypedef struct zts_hmac_key:
         pass
 
+    enum:
+        ZTS_MAC_LANES
+
     ctypedef struct zts_mac_job:
         const zts_hmac_key *key
         const uint8_t *header
@@ -51,7 +54,7 @@ cdef extern from "zts_sha256.h" nogil:
     ctypedef struct zts_sha256_backend:
         const char *name
         void (*mac)(const zts_mac_job *job, uint8_t *tag) noexcept nogil
-        void (*mac_pair)(const zts_mac_job *jobs, uint8_t (*tags)[16]) noexcept nogil
+        void (*mac_many)(const zts_mac_job *jobs, int count, uint8_t (*tags)[16]) noexcept nogil
 
     const zts_sha256_backend *zts_sha256_best()
     const zts_sha256_backend *zts_sha256_named(const char *name)
