@@ -44,9 +44,15 @@ sanitize: ready-test  ## the whole test suite on a build with AddressSanitizer a
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TREE := pyproject.toml setup.py ztsession ext tests benchmarks docs README.md CHANGELOG.md LICENSE Makefile
 
+# Without CI in the environment hypothesis draws new examples each time. ZTS_LONG asks tests for a longer form, if they have one.
 verify-long: export ZTS_LONG := 1
-verify-long: ready-test  ## the test suite with its long forms: more seeds, more rounds, hours
-	$(BIN)/python -m pytest $(PYTEST)
+verify-long: ready-test  ## the suite, plain and sanitized, again and again with new random examples: ROUNDS=20
+	for round in $$(seq $(ROUNDS)); do \
+	    echo "==== round $$round of $(ROUNDS)"; \
+	    env -u CI make --no-print-directory test sanitize || exit 1; \
+	done
+
+ROUNDS ?= 20
 
 bench: ready-bench  ## the performance report: tables, JSON and a picture in benchmarks/out
 	$(BIN)/python -m benchmarks
@@ -70,8 +76,8 @@ clean:  ## remove everything that was built, the virtual environment too
 
 # Two steps in two makes: the first may bring the second up to date, which make would not notice by itself.
 ready-%:
-	@$(MAKE) --no-print-directory $(VENV)/.with-$*
-	@$(MAKE) --no-print-directory $(VENV)/.built
+	@$(MAKE) --silent --no-print-directory $(VENV)/.with-$*
+	@$(MAKE) --silent --no-print-directory $(VENV)/.built
 
 # The package, editable, with one of its extras.
 $(VENV)/.with-%: pyproject.toml | $(VENV)/.made

@@ -10,6 +10,8 @@ import other_client as other
 from pages import ROOT, blocks
 
 from ztsession import limits
+from ztsession.bus.change import Change
+from ztsession.bus.feed import FeedAnswer, FeedRequest
 from ztsession.client.session import install_ticket
 from ztsession.enforcement import EnforcementPoint
 from ztsession.handshake.messages import CookieDemand, Hello, Offer, Outcome, Proof
@@ -102,7 +104,7 @@ def test_every_message_and_field_is_on_the_page() -> None:
     """The page's table of each message lists exactly the fields that the message has, in their order."""
     page = (ROOT / "docs/protocol.md").read_text()
     messages: list[type[Message]] = [Hello, CookieDemand, Offer, Proof, Outcome, Grant, Ticket, TicketBody]
-    messages += [InstallRequest, InstallAnswer, InstallRefusal]
+    messages += [InstallRequest, InstallAnswer, InstallRefusal, FeedRequest, FeedAnswer, Change]
     for message in messages:
         section = re.search(rf"^`{message.kind}`.*?\n\n(.*?)\n\n", page, re.M | re.S)
         assert section, message.kind
