@@ -28,7 +28,7 @@ class Scene:
     def __init__(self, **options: Any) -> None:
         self.clock = FakeClock()
         self.client, self.point = pair("orders", OPERATIONS, clock=self.clock, **options)
-        self.authority = self.point._listener._source
+        self.authority = self.point.authority
         self.secret = os.urandom(32)
         self.grant = self.authority.grant(subject="algo-2")
         self.ticket = self.authority.ticket(self.grant, self.secret)
@@ -386,7 +386,7 @@ def stolen_ticket(session: Any, key: Any, authority: Any, segment: str = "orders
 def test_threads_that_install_end_and_sweep_at_once_leave_the_books_right():
     """While eight threads install and revoke, housekeeping neither fails nor loses anybody."""
     client, point = pair("orders", OPERATIONS, capacity=256)
-    authority, failures = point._listener._source, list[BaseException]()
+    authority, failures = point.authority, list[BaseException]()
 
     def churn() -> None:
         try:

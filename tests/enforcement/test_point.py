@@ -97,7 +97,7 @@ def test_verify_batch_gives_a_verdict_for_each_call(both: Any):
 def test_replies_are_signed_to_the_session_that_called(both: Any):
     """A reply and a pushed message open at that client, and at no other one."""
     client, point = both
-    other = point._listener._source.connect(point)
+    other = point.authority.connect(point)
     view = point.verifier("orders.submit")(client.sign("orders.submit", b"x"), b"x")
     for token in (
         point.sign_reply(view, b"filled"),
@@ -147,7 +147,7 @@ def test_refusals_are_counted_by_name(both: Any):
 def test_narrowing_takes_an_operation_from_every_session_of_the_decision(both: Any):
     """One change is obeyed by the next call of each session that shares the profile, and by no other."""
     client, point = both
-    authority = point._listener._source
+    authority = point.authority
     other = authority.connect(point, authority.grant(assurance=2))
     authority.narrow(client.grant.profile_digest(), [2, 2, 0])
     with pytest.raises(NotPermitted):
@@ -159,7 +159,7 @@ def test_narrowing_takes_an_operation_from_every_session_of_the_decision(both: A
 def test_a_closed_point_hears_no_more(both: Any, eventually: Callable[..., None]):
     """After close() its thread ends and changes no longer reach it; closing twice is harmless."""
     client, point = both
-    authority = point._listener._source
+    authority = point.authority
     point.close()
     point.close()
     eventually(lambda: not threads())
@@ -171,7 +171,7 @@ def test_a_closed_point_hears_no_more(both: Any, eventually: Callable[..., None]
 def test_a_dropped_point_is_collected_and_its_thread_ends(eventually: Callable[..., None]):
     """Nobody has to close a point: its table, its thread and its subscription go when it does."""
     client, point = pair("orders", OPERATIONS, lease_us=100_000)
-    authority, handler = point._listener._source, point.protect("orders.submit")(lambda session, body: body)
+    authority, handler = point.authority, point.protect("orders.submit")(lambda session, body: body)
     gone = weakref.ref(point)
     assert threads()
     del point
@@ -189,7 +189,7 @@ def test_a_dropped_point_is_collected_and_its_thread_ends(eventually: Callable[.
 def test_a_dropped_point_without_a_thread_leaves_no_subscription():
     """Also with a manual clock nothing at the Authority keeps a point's table alive."""
     _, point = pair("orders", OPERATIONS, clock=FakeClock())
-    authority = point._listener._source
+    authority = point.authority
     assert len(authority._bus._subscribers) == 1
     del point
     gc.collect()
@@ -201,7 +201,7 @@ def test_housekeeping_survives_an_error_that_nobody_foresaw(
 ):
     """An exception of any kind is logged, and the point hears from its Authority again afterwards."""
     _, point = pair("orders", OPERATIONS, lease_us=200_000)
-    authority = point._listener._source
+    authority = point.authority
     working = authority.feed
 
     def broken(_: bytes) -> bytes:
@@ -230,7 +230,7 @@ def test_sessions_end_with_their_idle_time_without_a_call():
 def test_one_failing_point_keeps_no_change_from_the_others(both: Any):
     """A subscriber that raises does not stop a revocation on its way to the rest."""
     client, point = both
-    authority = point._listener._source
+    authority = point.authority
 
     def raises(change: Change) -> None:
         raise RuntimeError("broken")

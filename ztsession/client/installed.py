@@ -17,7 +17,7 @@ __all__ = ["InstalledSession"]
 
 
 class InstalledSession:
-    """Signs calls and opens replies. Thread-safe; keys live in the core's memory, :meth:`close` wipes them."""
+    """Signs calls and opens replies. Thread-safe; its keys are in the core's memory until :meth:`close`."""
 
     def __init__(
         self,

@@ -87,7 +87,7 @@ class EnforcementPoint:
         runs, and time moves by ``table.set_manual_clock`` (tests). An Authority that does not answer is
         asked again; until it was heard, no ticket is taken here.
         """
-        self._segment = authority.segment(segment)
+        self.authority, self._segment = authority, authority.segment(segment)
         self.table = Table(
             operations=[operation.full_name for operation in self._segment.operations],
             capacity=capacity,

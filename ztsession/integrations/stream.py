@@ -6,6 +6,7 @@ Frames are a length and that many bytes. TLS underneath is the deployer's choice
 from __future__ import annotations
 
 import socket
+import time
 from types import TracebackType
 from typing import Self
 
@@ -23,43 +24,42 @@ class SocketTransport:
     """
 
     def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
+        """The socket's timeout, if it has one, bounds each whole message and not each piece of one."""
+        self._socket, self._timeout_s = connected, connected.gettimeout()
         self._frames = FrameReader()
         self._ready: list[bytes] = []
 
     @classmethod
     def connect(cls, address: str | tuple[str, int], *, timeout_s: float = 5.0) -> Self:
         """Dial ``(host, port)`` or the path of a Unix socket; TransportError when nobody answers in time."""
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-        if isinstance(address, tuple) and ":" in address[0]:
-            family = socket.AF_INET6
-        connected = socket.socket(family, socket.SOCK_STREAM)
-        connected.settimeout(timeout_s)
         try:
-            connected.connect(address)
+            return cls(_dial(address, timeout_s))
         except OSError as error:
-            connected.close()
             raise TransportError(f"cannot connect to {address}: {error}") from error
-        if family is not socket.AF_UNIX:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return cls(connected)
 
     def exchange(self, message: bytes) -> bytes:
         """Send one message and wait for its answer."""
+        if self._ready:
+            # The next answer would be taken for this one's (R17).
+            raise self._broken(TransportError("the peer said more than it was asked"))
         self.send(message)
         return self.receive()
 
     def send(self, message: bytes) -> None:
         """Send one message."""
         try:
+            self._socket.settimeout(self._timeout_s)
             self._socket.sendall(frame(message))
         except OSError as error:
             raise self._broken(error) from error
 
     def receive(self) -> bytes:
         """Wait for one message."""
+        until = None if self._timeout_s is None else time.monotonic() + self._timeout_s
         try:
             while not self._ready:
+                # A peer that sends a byte now and then would otherwise keep us for hours (D4).
+                self._socket.settimeout(until and _left(until))
                 data = self._socket.recv(_READ_BYTES)
                 if not data:
                     raise TransportError("the peer closed the connection")
@@ -88,3 +88,25 @@ class SocketTransport:
         return (
             error if isinstance(error, TransportError) else TransportError(f"the connection failed: {error}")
         )
+
+
+def _dial(address: str | tuple[str, int], timeout_s: float) -> socket.socket:
+    if isinstance(address, tuple):
+        connected = socket.create_connection(address, timeout=timeout_s)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connected
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(timeout_s)
+        connected.connect(address)
+    except OSError:
+        connected.close()
+        raise
+    return connected
+
+
+def _left(until: float) -> float:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
