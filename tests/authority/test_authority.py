@@ -259,6 +259,7 @@ def test_H15_no_changed_byte_gets_a_session_or_an_exception_out_of_a_connection(
         assert Refusal.from_bytes(authority.connection().exchange(noise)).reason in ("refused", "malformed")
     assert authority.sessions() == before
     assert len(audited(house)) == events
+    assert authority.strangers_refused >= 5
 
 
 def test_H23_every_refusal_after_message_3_says_the_same(house: Any):

@@ -83,7 +83,9 @@ class Authority:
         """
         self.keys, self.decider, self._store, self._audit = keys, decider, store, audit
         self._load, self._name, self._clock = load, name, clock
-        self._lock = threading.RLock()
+        self._lock, self._counting = threading.RLock(), threading.Lock()
+        #: How many peers were refused before they proved anything; these are not audited.
+        self.strangers_refused = 0
         self._changes = ChangeLog(store, keys.signing, clock=clock)
         live = self._live()
         self.risk = RiskEngine.restore(store.get_state(_STANDING), [r.risk for r in live if r.risk])
@@ -141,6 +143,11 @@ class Authority:
         a socket.
         """
         return Connection(self)
+
+    def count_stranger(self) -> None:
+        """Count a peer that was refused before it proved anything."""
+        with self._counting:
+            self.strangers_refused += 1
 
     def certificate(self) -> bytes:
         """The root's certificate over the static key, never older than a day."""

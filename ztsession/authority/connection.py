@@ -56,6 +56,7 @@ class Connection:
             return self._offer(message)
         except ZtsError as error:
             _log.info("a peer was refused: %s", error)
+            self._authority.count_stranger()
             return Refusal(error.reason).to_bytes()
         except Exception:
             # A mistake of ours, or an exhausted machine: the peer learns nothing of it, and nothing was
