@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from ztsession.errors import (
@@ -123,6 +125,25 @@ def test_more_clients_can_be_connected():
     submit = point.verifier("orders.submit")
     subjects = [submit(each.sign("orders.submit", b"x"), b"x").subject for each in (first, *others)]
     assert subjects == ["algo-1", "algo-2", "algo-3"]
+
+
+def test_threads_may_decide_at_once():
+    """Changes from eight threads are numbered without a gap, and the point hears all of them."""
+    client, point = pair(clock=FakeClock())
+    authority = point.authority
+
+    def decide() -> None:
+        for n in range(200):
+            authority.set_mode(client.grant.session, (Mode.RESTRICTED, Mode.NORMAL)[n % 2])
+
+    threads = [threading.Thread(target=decide) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [change.number for change in authority._changes] == list(range(1, 1601))
+    assert point.maintain()
+    assert point._listener._applied == 1600
 
 
 def outcome(verify: object, client: object, operation: str = "orders.submit") -> type[ZtsError] | None:

@@ -7,6 +7,7 @@ installation, the session table, signed feed answers. What is left out is only w
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -41,6 +42,7 @@ class TestAuthority:
         self._segment, self._clock = segment, clock
         self._key, self._seed = SegmentKey.generate(segment.name), os.urandom(32)
         self._bus, self._changes = InProcessBus(), list[Change]()
+        self._deciding = threading.RLock()
         self.subscribe = self._bus.subscribe
 
     @property
@@ -118,9 +120,11 @@ class TestAuthority:
         return client
 
     def _publish(self, change: Change) -> None:
-        numbered = change.numbered(len(self._changes) + 1, sent_at=int(self._clock() * 1e6))
-        self._changes.append(numbered)
-        self._bus.publish(numbered)
+        # Two changes of one number would be a gap in the feed that no point gets over.
+        with self._deciding:
+            numbered = change.numbered(len(self._changes) + 1, sent_at=int(self._clock() * 1e6))
+            self._changes.append(numbered)
+            self._bus.publish(numbered)
 
 
 def pair(
