@@ -95,7 +95,7 @@ cdef class SessionView:
     @property
     def record(self):
         """What this side knows of the installation; SessionEnded once it is over."""
-        found = home_of(self).records.get(self.call.handle)
+        found = home_of(self).record(self.call.handle)
         if found is None:
             raise errors.SessionEnded("the session ended after this call was accepted")
         return found

@@ -20,16 +20,25 @@ cdef class Profile:
     cdef readonly bytes digest
 
 
+cdef class Installation:
+    cdef uint8_t[16] id
+    cdef str names
+    cdef readonly bytes profile
+    cdef readonly int assurance
+
+
 cdef class Table:
     cdef zts_table table
     cdef void *region
     cdef size_t region_bytes
-    cdef readonly dict records
+    cdef list by_index
     cdef readonly tuple operations
     cdef object __weakref__
 
     cdef int map_region(self) except -1
     cdef int check_installation(self, Profile profile, object handle, object now_us) except -1
+    cdef int remember(self, uint64_t handle, object record) except -1
+    cdef int forget_ended(self) except -1
     cdef int wipe_slots(self) noexcept nogil
 
     cdef zts_verdict verify(self, const uint8_t *token, const uint8_t *body, size_t body_bytes,

@@ -233,6 +233,41 @@ cdef class Profile:
             self.spec.limits[i].stale_ms = bounded(stale_ms, "stale_ms", 0, ZTS_STALE_ALWAYS_MS)
 
 
+@cython.final
+@cython.no_gc
+cdef class Installation:
+    """Who is behind a handle, in as few bytes as a million of them deserve.
+
+    ``session`` is the Authority's 16-byte id, ``profile`` the 32-byte digest of the decision, ``assurance`` 1 to 3.
+    """
+
+    def __init__(self, bytes session not None, str subject not None, str device not None, int assurance,
+                 bytes profile not None):
+        memcpy(self.id, exactly(session, "session", 16), 16)
+        if "\n" in subject or "\n" in device:
+            raise ValueError("names have no line breaks")
+        self.names = f"{subject}\n{device}"
+        self.assurance, self.profile = assurance, profile
+
+    @property
+    def session(self):
+        """The session's id, 16 bytes."""
+        return self.id[:16]
+
+    @property
+    def subject(self):
+        """The trader, algorithm or service."""
+        return self.names.partition("\n")[0]
+
+    @property
+    def device(self):
+        """The host that the subject runs on."""
+        return self.names.partition("\n")[2]
+
+    def __repr__(self):
+        return f"<Installation of {self.subject} on {self.device}>"
+
+
 cdef class Table:
     """Sessions of one enforcement point, or the one session of a client, in a flat region of memory.
 
@@ -251,7 +286,7 @@ cdef class Table:
         shape.clock_kind = ZTS_CLOCK_MANUAL if manual_clock else ZTS_CLOCK_SYSTEM
         cdef const zts_sha256_backend *which = chosen_backend(backend)
         self.operations = operation_names(operations)
-        self.records = {}
+        self.by_index = []
         self.region_bytes = zts_table_bytes(&shape)
         if self.region_bytes == 0:
             raise ValueError(
@@ -326,7 +361,7 @@ cdef class Table:
             raise_status(status)
         if now_us is not None:
             zts_clock_start(&self.table.header.clock, what.now_us)
-        self.records[given] = record
+        self.remember(given, record)
         return given, what.now_us
 
     cdef int check_installation(self, Profile profile, object handle, object now_us) except -1:
@@ -341,6 +376,47 @@ cdef class Table:
                 raise InstallationError("the grant allows operations that this table has no name for")
         return 0
 
+    def record(self, uint64_t handle):
+        """What ``install`` was given for this session; None when it is not live here."""
+        cdef uint64_t index = handle & self.table.index_mask
+        if self.live_slot(handle) is NULL or index >= <uint64_t>len(self.by_index):
+            return None
+        return self.by_index[index]
+
+    def index_of(self, uint64_t handle):
+        """The slot that a handle names."""
+        return handle & self.table.index_mask
+
+    def handle_at(self, uint32_t index):
+        """The handle that a slot was last given; 0 for one never used."""
+        if index >= self.table.capacity:
+            raise ValueError(f"index is {index}, expected 0 to {self.table.capacity - 1}")
+        return zts_table_slot(&self.table, index).handle
+
+    def records(self):
+        """All live sessions' records by handle: a copy."""
+        found = {}
+        for index, record in enumerate(list(self.by_index)):
+            if record is not None:
+                found[zts_table_slot(&self.table, index).handle] = record
+        return {handle: record for handle, record in found.items() if self.live_slot(handle) is not NULL}
+
+    cdef int remember(self, uint64_t handle, object record) except -1:
+        cdef Py_ssize_t index = handle & self.table.index_mask
+        missing = index + 1 - len(self.by_index)
+        if missing > 0:
+            self.by_index.extend([None] * missing)
+        self.by_index[index] = record
+        return 0
+
+    cdef int forget_ended(self) except -1:
+        cdef zts_slot *slot
+        for index in range(len(self.by_index)):
+            slot = zts_table_slot(&self.table, index)
+            if self.by_index[index] is not None and self.live_slot(slot.handle) is NULL:
+                self.by_index[index] = None
+        return 0
+
     def set_mode(self, uint64_t handle, str mode not None):
         """NORMAL, RESTRICTED or SUSPENDED, seen by the very next verify. False when it is not here."""
         if mode not in MODES[1:4]:
@@ -351,8 +427,12 @@ cdef class Table:
     def end(self, uint64_t handle, *, bint revoked):
         """Ends a session and wipes its keys; its handle is then REVOKED, or unknown. False: not here."""
         cdef zts_mode as_ = ZTS_MODE_REVOKED if revoked else ZTS_MODE_FREE
-        self.records.pop(handle, None)
-        return zts_table_end(&self.table, handle, as_) == ZTS_DONE
+        cdef bint ended = zts_table_end(&self.table, handle, as_) == ZTS_DONE
+        if ended:
+            index = handle & self.table.index_mask
+            if self.live_slot(zts_table_slot(&self.table, index).handle) is NULL:
+                self.by_index[index] = None
+        return ended
 
     def narrow(self, bytes digest not None, allowed):
         """Intersects the bitmaps of every session with this profile; False when there is none."""
@@ -367,7 +447,7 @@ cdef class Table:
         with nogil:
             ended = zts_table_sweep(&self.table, first, count)
         if ended:
-            self.records = {h: r for h, r in self.records.items() if self.live_slot(h) is not NULL}
+            self.forget_ended()
         return ended
 
     def session(self, uint64_t handle):

@@ -156,6 +156,7 @@ cdef extern from "zts_table.h" nogil:
     ctypedef struct zts_table:
         zts_table_header *header
         uint32_t capacity
+        uint32_t index_mask
         uint32_t slot_bytes
 
     ctypedef struct zts_profile_spec:

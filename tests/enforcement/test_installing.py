@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -47,10 +48,10 @@ class Scene:
 
     def refused(self, request: bytes, reason: str = "refused") -> None:
         """The request is refused for this reason, and not a byte of the table changes."""
-        before, live = self.point.table.snapshot_for_testing_only(), dict(self.point.table.records)
+        before, live = self.point.table.snapshot_for_testing_only(), self.point.table.records()
         assert InstallRefusal.from_bytes(self.point.install(request)).reason == reason
         assert self.point.table.snapshot_for_testing_only() == before
-        assert self.point.table.records == live
+        assert self.point.table.records() == live
 
 
 @pytest.fixture
@@ -231,11 +232,11 @@ def test_R16_a_session_revoked_before_it_is_installed_is_refused(
 ):
     """The point was told first and the ticket came second: nothing is installed."""
     scene.authority.set_mode(scene.grant.session, Mode.REVOKED)
-    live = dict(scene.point.table.records)
+    live = scene.point.table.records()
     request = InstallRequest.make(scene.ticket, scene.secret).to_bytes()
     assert InstallRefusal.from_bytes(scene.point.install(request)).reason == "refused"
     assert "revoked before it was installed" in caplog.text
-    assert scene.point.table.records == live
+    assert scene.point.table.records() == live
     assert scene.point._installer.handle_of(scene.grant.session) is None
 
 
@@ -289,11 +290,11 @@ def test_D6_memory_of_a_point_does_not_grow_with_sessions_that_ended(scene: Scen
             scene.point.end(grant.session) if n % 2 else scene.point.table.end(client.handle, revoked=False)
         )
     scene.point.maintain()
-    assert (len(installer._handles), len(installer._profiles), len(installer._presented)) == (1, 1, 1001)
+    assert (len(installer._places), len(installer._profiles), len(installer._presented)) == (1, 1, 1001)
     scene.clock.advance(scene.grant.lifetime_s + 601)
     scene.point.maintain()
-    assert (len(installer._handles), len(installer._profiles), len(installer._presented)) == (0, 0, 0)
-    assert scene.point.table.records == {}
+    assert (len(installer._places), len(installer._profiles), len(installer._presented)) == (0, 0, 0)
+    assert scene.point.table.records() == {}
 
 
 def test_D6_tickets_beyond_the_room_for_them_are_refused_and_none_is_forgotten():
@@ -385,7 +386,8 @@ def stolen_ticket(session: Any, key: Any, authority: Any, segment: str = "orders
 
 def test_threads_that_install_end_and_sweep_at_once_leave_the_books_right():
     """While eight threads install and revoke, housekeeping neither fails nor loses anybody."""
-    client, point = pair("orders", OPERATIONS, capacity=256)
+    patient = {name: {"max_age_ms": 30_000} for name in OPERATIONS}
+    client, point = pair("orders", patient, capacity=256)
     authority, failures = point.authority, list[BaseException]()
 
     def churn() -> None:
@@ -406,9 +408,10 @@ def test_threads_that_install_end_and_sweep_at_once_leave_the_books_right():
         thread.start()
     while any(thread.is_alive() for thread in threads):
         assert point.maintain()
+        time.sleep(0.001)
     for thread in threads:
         thread.join()
     assert failures == []
     assert called(point, client)
-    assert (point.table.live, len(point.table.records), len(point._installer._handles)) == (1, 1, 1)
+    assert (point.table.live, len(point.table.records()), len(point._installer._places)) == (1, 1, 1)
     point.close()

@@ -29,8 +29,8 @@ def both() -> Any:
         yield client, point
 
 
-def threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "ztsession-orders"]
+def threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "ztsession-orders"}
 
 
 def test_a_protected_function_runs_for_a_good_call_only(both: Any):
@@ -159,10 +159,11 @@ def test_narrowing_takes_an_operation_from_every_session_of_the_decision(both: A
 def test_a_closed_point_hears_no_more(both: Any, eventually: Callable[..., None]):
     """After close() its thread ends and changes no longer reach it; closing twice is harmless."""
     client, point = both
-    authority = point.authority
+    authority, running = point.authority, threads()
+    assert running
     point.close()
     point.close()
-    eventually(lambda: not threads())
+    eventually(lambda: threads() < running)
     authority.set_mode(client.grant.session, Mode.SUSPENDED)
     assert point.session(client.handle)["mode"] == "NORMAL"
     assert authority._bus._subscribers == ()
@@ -170,10 +171,12 @@ def test_a_closed_point_hears_no_more(both: Any, eventually: Callable[..., None]
 
 def test_a_dropped_point_is_collected_and_its_thread_ends(eventually: Callable[..., None]):
     """Nobody has to close a point: its table, its thread and its subscription go when it does."""
+    before = threads()
     client, point = pair("orders", OPERATIONS, lease_us=100_000)
-    authority, handler = point.authority, point.protect("orders.submit")(lambda session, body: body)
+    # Its short lease runs out without it, and cancelling outlives that.
+    authority, handler = point.authority, point.protect("orders.cancel")(lambda session, body: body)
     gone = weakref.ref(point)
-    assert threads()
+    assert threads() > before
     del point
 
     def collected() -> bool:
@@ -181,9 +184,9 @@ def test_a_dropped_point_is_collected_and_its_thread_ends(eventually: Callable[.
         return gone() is None
 
     eventually(collected)
-    eventually(lambda: not threads())
+    eventually(lambda: threads() <= before)
     assert authority._bus._subscribers == ()
-    assert handler(client.sign("orders.submit", b"x"), b"x") == b"x"
+    assert handler(client.sign("orders.cancel", b"x"), b"x") == b"x"
 
 
 def test_a_dropped_point_without_a_thread_leaves_no_subscription():
@@ -224,7 +227,7 @@ def test_sessions_end_with_their_idle_time_without_a_call():
     assert point.verifier("orders.submit")(client.sign("orders.submit", b"x"), b"x")
     clock.advance(61)
     point.maintain()
-    assert (point.table.live, point.table.records, point._installer._handles) == (0, {}, {})
+    assert (point.table.live, point.table.records(), len(point._installer._places)) == (0, {}, 0)
 
 
 def test_one_failing_point_keeps_no_change_from_the_others(both: Any):

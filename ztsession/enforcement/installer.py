@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 from ztsession._core import Profile, Table
+from ztsession.enforcement.compact import CompactMap
 from ztsession.enforcement.presented import PresentedTickets
 from ztsession.errors import InstallationError
 from ztsession.policy.catalog import Segment
@@ -25,6 +26,9 @@ from ztsession.tickets.segment_key import SegmentKey
 from ztsession.tickets.ticket import open_ticket
 
 __all__ = ["Installer"]
+
+#: Profiles that may be kept beyond those in use, before it is worth a look at which these are.
+_PROFILES_SPARE = 64
 
 _log = logging.getLogger("ztsession.enforcement")
 
@@ -46,7 +50,9 @@ class Installer:
         self._lock = threading.Lock()
         self._presented = PresentedTickets(table.capacity)
         self._profiles: dict[bytes, Profile] = {}
-        self._handles: dict[bytes, int] = {}
+        self._profiles_max = _PROFILES_SPARE
+        #: The slot of each session.
+        self._places = CompactMap()
 
     def install(self, data: bytes, mode_of: Callable[[bytes], str]) -> InstallAnswer:
         """Install what an encoded InstallRequest presents.
@@ -68,25 +74,46 @@ class Installer:
 
     def handle_of(self, session: bytes) -> int | None:
         """The live handle of a session, if it is installed here."""
-        return self._handles.get(session)
+        with self._lock:
+            return self._handle_at(self._places.get(session), session)
 
     def forget(self, session: bytes) -> int | None:
         """Take a session that is over off the books; its last handle."""
         with self._lock:
-            return self._handles.pop(session, None)
+            handle = self._handle_at(self._places.get(session), session)
+            if handle is not None:
+                self._places.pop(session)
+            return handle
 
     def sweep(self) -> None:
-        """Drop what can no longer matter: expired tickets, sessions that the table has ended, unused
-        profiles.
-        """
-        now = self._clock()
+        """Drop what can no longer matter: expired tickets, sessions that the table has ended, unused profiles."""
         with self._lock:
-            self._presented.sweep(now)
-            # A copy: sessions end in other threads while we look.
-            live = dict(self._table.records)
-            self._handles = {s: h for s, h in self._handles.items() if h in live}
+            self._presented.sweep(self._clock())
+            ended = len(self._places) - self._table.live
+            # Going through a million records takes a while: only when it gives something back.
+            if 8 * ended <= self._table.live and len(self._profiles) <= self._profiles_max:
+                return
+            live = self._table.records()
+            self._places = CompactMap()
+            for handle, record in live.items():
+                self._places.put(record.session, self._table.index_of(handle))
             used = {record.profile for record in live.values()}
             self._profiles = {d: p for d, p in self._profiles.items() if d in used}
+            self._profiles_max = 2 * len(self._profiles) + _PROFILES_SPARE
+
+    def _is_taken_for_another(self, place: int, session: bytes) -> bool:
+        record = self._table.record(self._table.handle_at(place))
+        return (
+            record is not None and record.session != session and self._places.alike(record.session, session)
+        )
+
+    def _handle_at(self, place: int | None, session: bytes) -> int | None:
+        # The map knows hashes only: the slot's own record says whether it is this session.
+        if place is None:
+            return None
+        handle = self._table.handle_at(place)
+        record = self._table.record(handle)
+        return handle if record is not None and record.session == session else None
 
     def _check(self, grant: Grant, remaining_s: float) -> None:
         if grant.catalog != self._segment.digest:
@@ -109,6 +136,9 @@ class Installer:
     def _fill(
         self, request: InstallRequest, grant: Grant, secret: bytes, remaining_s: float
     ) -> InstallAnswer:
+        place = self._places.get(grant.session)
+        if place is not None and self._is_taken_for_another(place, grant.session):
+            raise InstallationError("this session's name cannot be told from another's here: connect again")
         nonce = os.urandom(32)
         digest_ = grant.profile_digest()
         profile = self._profiles.get(digest_) or self._profiles.setdefault(digest_, profile_of(grant))
@@ -117,8 +147,8 @@ class Installer:
         handle, now_us = self._table.install(
             profile, secret, nonce, record, lifetime_us=lifetime_us, idle_s=grant.idle_s
         )
-        before = self._handles.get(grant.session)
-        self._handles[grant.session] = handle
+        before = self._handle_at(place, grant.session)
+        self._places.put(grant.session, self._table.index_of(handle))
         if before is not None:
             self._table.end(before, revoked=False)
         _log.debug("installed %s on %s as %#x", grant.subject, grant.device, handle)

@@ -175,7 +175,7 @@ class EnforcementPoint:
             reason = error.reason if isinstance(error, TableFull | TransportError | WireError) else "refused"
             _log.warning("segment %s refused an installation: %s", self._segment.name, error)
             return InstallRefusal(reason).to_bytes()
-        record = self.table.records.get(answer.handle)
+        record = self.table.record(answer.handle)
         if record is not None:
             self._listener.renarrow(record.profile)
         return answer.to_bytes()

@@ -1,17 +1,17 @@
 """Which tickets were presented here, and in which requests, until they expire.
 
-A recorded request must not be taken a second time: it would throw the live session out. So every request is
-remembered for as long as its ticket is good, in few bytes, and when there is no more room for that, tickets
-that were not seen before are refused: forgetting is not an option, and growing without an end is none either
-(D6). Only genuine tickets, presented by who holds their secret, get this far.
+A recorded request must not be taken a second time: it would throw the live session out. So every request is remembered for
+as long as its ticket is good, in few bytes, and when there is no more room for that, tickets that were not seen before are
+refused: forgetting is not an option, and growing without an end is none either (D6). Only genuine tickets, presented by who
+holds their secret, get this far.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from ztsession.enforcement.compact import CompactMap
 from ztsession.errors import InstallationError, TableFull
-from ztsession.wire.digest import digest
 
 __all__ = ["PRESENTATIONS_MAX", "PresentedTickets"]
 
@@ -21,7 +21,6 @@ PRESENTATIONS_MAX: Final = 16
 _PER_SLOT: Final = 64
 _TICKETS_MIN: Final = 1 << 20
 _BUCKET_S: Final = 600
-_NAME_BYTES = _NONCE_BYTES = 16
 
 
 class PresentedTickets:
@@ -31,29 +30,43 @@ class PresentedTickets:
         """Room for a point of ``capacity`` sessions."""
         self._max = max(_TICKETS_MIN, _PER_SLOT * capacity)
         #: By the time of expiry, so that a sweep looks at buckets and not at tickets.
-        self._buckets: dict[int, dict[bytes, bytes]] = {}
+        self._buckets: dict[int, _Bucket] = {}
 
     def __len__(self) -> int:
         """How many tickets are remembered."""
-        return sum(map(len, self._buckets.values()))
+        return sum(bucket.tickets for bucket in self._buckets.values())
 
     def take(self, ticket: bytes, nonce: bytes, not_after: int) -> None:
         """Remember this presentation; InstallationError if it was made before or is one too many.
 
         ``nonce`` 32 bytes, ``not_after`` Unix seconds.
         """
-        bucket = self._buckets.setdefault(not_after // _BUCKET_S, {})
-        name, short = digest("presented ticket", ticket)[:_NAME_BYTES], nonce[:_NONCE_BYTES]
-        known = bucket.get(name, b"")
-        if any(known[at : at + _NONCE_BYTES] == short for at in range(0, len(known), _NONCE_BYTES)):
+        bucket = self._buckets.get(not_after // _BUCKET_S) or _Bucket()
+        times = bucket.seen.get(ticket) or 0
+        # A nonce whose hash is another's is refused once; the client's next try has another.
+        if nonce + ticket in bucket.seen:
             raise InstallationError("this very request was presented before")
-        if len(known) >= PRESENTATIONS_MAX * _NONCE_BYTES:
+        if times >= PRESENTATIONS_MAX:
             raise InstallationError(f"the ticket was presented {PRESENTATIONS_MAX} times: renew the session")
-        if not known and len(self) >= self._max:
+        if not times and len(self) >= self._max:
             raise TableFull(f"{self._max} tickets were presented here and have not expired yet")
-        bucket[name] = known + short
+        self._buckets[not_after // _BUCKET_S] = bucket
+        bucket.take(ticket, nonce, times + 1)
 
     def sweep(self, now: float) -> None:
         """Forget tickets that have expired at ``now`` (Unix seconds)."""
         for bucket in [at for at in self._buckets if (at + 1) * _BUCKET_S < now]:
             del self._buckets[bucket]
+
+
+class _Bucket:
+    """Tickets that expire together: each by itself with the number of its presentations, and with each nonce."""
+
+    def __init__(self) -> None:
+        self.seen = CompactMap()
+        self.tickets = 0
+
+    def take(self, ticket: bytes, nonce: bytes, times: int) -> None:
+        self.tickets += times == 1
+        self.seen.put(ticket, times)
+        self.seen.put(nonce + ticket, 0)
