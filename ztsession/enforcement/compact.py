@@ -1,8 +1,8 @@
 """A map from names to small numbers for millions of entries: 12 bytes each where a dict would take 120.
 
-Only a keyed 64-bit hash of each name is kept, under a key that is drawn when the map is made, so that nobody outside can
-choose names that collide. Two names of the same hash (one pair in 10^8 among a million) are one to this map: whoever uses it
-must compare the full name where taking one for the other would matter.
+Only a keyed 64-bit hash of each name is kept, under a key that is drawn when the map is made, so that
+nobody outside can choose names that collide. Two names of the same hash (one pair in 10^8 among a million)
+are one to this map: whoever uses it must compare the full name where taking one for the other would matter.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Installer:
             return handle
 
     def sweep(self) -> None:
-        """Drop what can no longer matter: expired tickets, sessions that the table has ended, unused profiles."""
+        """Drop what can no longer matter: expired tickets, ended sessions, unused profiles."""
         with self._lock:
             self._presented.sweep(self._clock())
             ended = len(self._places) - self._table.live

@@ -1,9 +1,9 @@
 """Which tickets were presented here, and in which requests, until they expire.
 
-A recorded request must not be taken a second time: it would throw the live session out. So every request is remembered for
-as long as its ticket is good, in few bytes, and when there is no more room for that, tickets that were not seen before are
-refused: forgetting is not an option, and growing without an end is none either (D6). Only genuine tickets, presented by who
-holds their secret, get this far.
+A recorded request must not be taken a second time: it would throw the live session out. So every request is
+remembered for as long as its ticket is good, in few bytes, and when there is no more room for that, tickets
+that were not seen before are refused: forgetting is not an option, and growing without an end is none
+either (D6). Only genuine tickets, presented by who holds their secret, get this far.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class PresentedTickets:
 
 
 class _Bucket:
-    """Tickets that expire together: each by itself with the number of its presentations, and with each nonce."""
+    """Tickets that expire together: each with the number of its presentations, and with each nonce."""
 
     def __init__(self) -> None:
         self.seen = CompactMap()
