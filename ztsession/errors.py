@@ -149,7 +149,7 @@ class Expired(Denied):
 
 
 class Stale(Denied):
-    """The enforcement point has not heard from its Authority within the lease, and this operation needs it."""
+    """The point has not heard from its Authority within the lease, and this operation needs it."""
 
     verdict = "STALE"
     reason = "unavailable"

@@ -1,7 +1,7 @@
 """How an Authority says no before there is a channel: one coarse word, in the clear.
 
-Nothing authenticates it, so it can end a connection attempt and do nothing else; whoever could forge it could as well cut
-the line.
+Nothing authenticates it, so it can end a connection attempt and do nothing else; whoever could forge it could
+as well cut the line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Refusal(Message, kind="refusal", max_bytes=128):
 
 
 def raise_if_refused(message: bytes) -> None:
-    """HandshakeError if ``message`` is a :class:`Refusal`; every real handshake message is longer than one."""
+    """HandshakeError if ``message`` is a :class:`Refusal`; every real handshake message is longer."""
     if len(message) > Refusal.max_bytes:
         return
     try:
