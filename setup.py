@@ -6,7 +6,20 @@ import shlex
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-CORE = "clock hmac keys profile session sha256 sha256_shani sign slot table verify".split()
+# The parts of the C core, all linked into ztsession._core.
+CORE = [
+    "clock",
+    "hmac",
+    "keys",
+    "profile",
+    "session",
+    "sha256",
+    "sha256_shani",
+    "sign",
+    "slot",
+    "table",
+    "verify",
+]
 
 # CFLAGS from the environment come last, so that a sanitizer build can lower the optimisation.
 FLAGS = ["-std=c11", "-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
@@ -14,6 +27,7 @@ FLAGS += shlex.split(os.environ.get("CFLAGS", ""))
 
 
 def extension(name: str, *c_sources: str) -> Extension:
+    """One module of the package, and the C files that are linked into it and nowhere else."""
     return Extension(
         f"ztsession.{name}",
         [f"ext/ztsession/{name}.pyx", *c_sources],
