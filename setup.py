@@ -41,6 +41,8 @@ setup(
     ext_modules=cythonize(
         [
             extension("_core", *(f"ext/src/zts_{part}.c" for part in CORE)),
+            extension("_limits"),
+            extension("_records"),
             extension("_calls"),
             extension("_batch"),
         ],

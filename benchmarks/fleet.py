@@ -20,7 +20,9 @@ from benchmarks.native import library
 from ztsession import VERDICTS
 from ztsession._batch import verify_batch
 from ztsession._calls import Verifier
-from ztsession._core import LIMITS, Profile, Table
+from ztsession._core import Table
+from ztsession._limits import LIMITS
+from ztsession._records import Profile
 
 __all__ = ["Fleet"]
 

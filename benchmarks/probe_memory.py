@@ -18,7 +18,8 @@ import resource
 import sys
 from collections.abc import Callable
 
-from ztsession._core import Profile, Table
+from ztsession._core import Table
+from ztsession._records import Profile
 from ztsession.client.session import install_ticket
 from ztsession.enforcement import EnforcementPoint
 from ztsession.policy.catalog import Catalog

@@ -1,11 +1,12 @@
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self, final
+from collections.abc import Sequence
+from typing import Any, Final, Self
 
 from typing_extensions import Buffer, disjoint_base
 
+from ztsession._records import Profile
+
 VERDICTS: Final[tuple[str, ...]]
 MODES: Final[tuple[str, ...]]
-LIMITS: Final[dict[str, int]]
 
 def backends() -> tuple[str, ...]: ...
 def hmac_sha256(key: Buffer, message: Buffer, *, backend: str | None = None) -> bytes: ...
@@ -13,33 +14,6 @@ def sha256(message: Buffer, *, backend: str | None = None) -> bytes: ...
 def mac_lanes_for_testing_only(
     key: bytes, messages: list[bytes], *, backend: str | None = None
 ) -> tuple[list[bytes], list[bytes]]: ...
-@final
-class Profile:
-    digest: bytes
-    def __init__(
-        self,
-        digest: bytes,
-        *,
-        allowed: Sequence[int],
-        limits: Mapping[int, tuple[int, int]],
-        step_up: int = 0,
-        ordered: int = 0,
-        epoch_length_us: int = ...,
-    ) -> None: ...
-
-@final
-class Installation:
-    @property
-    def session(self) -> bytes: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def assurance(self) -> int: ...
-    @property
-    def profile(self) -> bytes: ...
-    def __init__(self, session: bytes, subject: str, device: str, assurance: int, profile: bytes) -> None: ...
 
 @disjoint_base
 class Table:

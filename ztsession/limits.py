@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ztsession._core import LIMITS
+from ztsession._limits import LIMITS
 
 __all__ = [
     "BODY_MAX_BYTES",

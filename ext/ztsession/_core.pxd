@@ -4,27 +4,15 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from ztsession._records cimport Profile
 from ztsession.zts cimport (
     zts_bodies,
     zts_call,
-    zts_profile_spec,
     zts_slot,
     zts_status,
     zts_table,
     zts_verdict,
 )
-
-
-cdef class Profile:
-    cdef zts_profile_spec spec
-    cdef readonly bytes digest
-
-
-cdef class Installation:
-    cdef uint8_t[16] id
-    cdef str names
-    cdef readonly bytes profile
-    cdef readonly int assurance
 
 
 cdef class Table:

@@ -4,10 +4,9 @@ Nothing here runs once per call; verifying and signing are in ``_calls`` and ``_
 through the C methods at the end of ``Table``.
 """
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.string cimport memcpy, memset
 
+from ztsession._records cimport Profile, bounded, exactly
 from ztsession.zts cimport (
     ZTS_BAD_SHAPE,
     ZTS_BODY_MAXBYTES,
@@ -17,41 +16,21 @@ from ztsession.zts cimport (
     ZTS_DIRECTION_REPLY,
     ZTS_DIRECTION_REQUEST,
     ZTS_DONE,
-    ZTS_EPOCH_LENGTH_MIN_US,
-    ZTS_EPOCH_LENGTH_US,
-    ZTS_EPOCH_STEPS_MAX,
-    ZTS_FINE_CLOCK_BELOW_US,
-    ZTS_HANDLE_INDEXBITS,
     ZTS_IDLE_S,
-    ZTS_LEASE_US,
-    ZTS_LIFETIME_S,
-    ZTS_MAX_AGE_MAX_US,
-    ZTS_MAX_AGE_MIN_US,
-    ZTS_MAX_AGE_US,
     ZTS_MAC_LANES,
     ZTS_MODE_FREE,
     ZTS_MODE_REVOKED,
     ZTS_MODE_SUSPENDED,
     ZTS_NONCE_BYTES,
     ZTS_OPERATIONS_MAX,
-    ZTS_POSTURE_MAX_AGE_S,
-    ZTS_PROFILES_DEFAULT,
     ZTS_PROFILES_FULL,
-    ZTS_PROTOCOL_VERSION,
     ZTS_REPLAY_WORDS_DEFAULT,
     ZTS_REPLAY_WORDS_MAX,
     ZTS_SECRET_BYTES,
-    ZTS_SEQUENCE_MAX,
     ZTS_SEQUENCES_USED_UP,
-    ZTS_SKEW_US,
     ZTS_SLOT_FIRST_VERDICT,
-    ZTS_STALE_ALWAYS_MS,
     ZTS_TABLE_CAPACITY_MAX,
     ZTS_TABLE_FULL,
-    ZTS_TOKEN_BYTES,
-    ZTS_TOKEN_HEADERBYTES,
-    ZTS_TOKEN_TAGBYTES,
-    ZTS_TOKEN_TEXTBYTES,
     ZTS_VERDICT_COUNT,
     zts_bodies,
     zts_call,
@@ -109,36 +88,6 @@ cdef extern from "sys/mman.h" nogil:
 VERDICTS = tuple([zts_verdict_name(i).decode("ascii") for i in range(ZTS_VERDICT_COUNT)])
 MODES = ("FREE", "NORMAL", "RESTRICTED", "SUSPENDED", "REVOKED")
 
-LIMITS = {
-    "PROTOCOL_VERSION": ZTS_PROTOCOL_VERSION,
-    "TOKEN_BYTES": ZTS_TOKEN_BYTES,
-    "TOKEN_HEADER_BYTES": ZTS_TOKEN_HEADERBYTES,
-    "TOKEN_TAG_BYTES": ZTS_TOKEN_TAGBYTES,
-    "TOKEN_TEXT_BYTES": ZTS_TOKEN_TEXTBYTES,
-    "SECRET_BYTES": ZTS_SECRET_BYTES,
-    "NONCE_BYTES": ZTS_NONCE_BYTES,
-    "OPERATIONS_MAX": ZTS_OPERATIONS_MAX,
-    "SEQUENCE_MAX": ZTS_SEQUENCE_MAX,
-    "TABLE_CAPACITY_MAX": ZTS_TABLE_CAPACITY_MAX,
-    "HANDLE_INDEX_BITS": ZTS_HANDLE_INDEXBITS,
-    "BODY_MAX_BYTES": ZTS_BODY_MAXBYTES,
-    "REPLAY_WORDS_DEFAULT": ZTS_REPLAY_WORDS_DEFAULT,
-    "REPLAY_WORDS_MAX": ZTS_REPLAY_WORDS_MAX,
-    "PROFILES_DEFAULT": ZTS_PROFILES_DEFAULT,
-    "SKEW_US": ZTS_SKEW_US,
-    "EPOCH_LENGTH_US": ZTS_EPOCH_LENGTH_US,
-    "EPOCH_LENGTH_MIN_US": ZTS_EPOCH_LENGTH_MIN_US,
-    "EPOCH_STEPS_MAX": ZTS_EPOCH_STEPS_MAX,
-    "MAX_AGE_US": ZTS_MAX_AGE_US,
-    "MAX_AGE_MIN_US": ZTS_MAX_AGE_MIN_US,
-    "MAX_AGE_MAX_US": ZTS_MAX_AGE_MAX_US,
-    "FINE_CLOCK_BELOW_US": ZTS_FINE_CLOCK_BELOW_US,
-    "STALE_ALWAYS_MS": ZTS_STALE_ALWAYS_MS,
-    "LEASE_US": ZTS_LEASE_US,
-    "IDLE_S": ZTS_IDLE_S,
-    "LIFETIME_S": ZTS_LIFETIME_S,
-    "POSTURE_MAX_AGE_S": ZTS_POSTURE_MAX_AGE_S,
-}
 
 cdef const zts_sha256_backend *chosen_backend(str name) except NULL:
     cdef const zts_sha256_backend *backend
@@ -171,15 +120,6 @@ cdef object raise_status(zts_status status):
     raise SessionEnded("this session is over on this side: install the ticket again or connect anew")
 
 
-cdef uint64_t bounded(object value, str name, uint64_t low, uint64_t high) except? 0:
-    """An int of the caller's, or a sentence about it."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be int, not {type(value).__name__}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} is {value}, expected {low} to {high}")
-    return value
-
-
 cdef tuple operation_names(object operations):
     """Names by index, as one bit per operation asks; an index without an operation has the empty name."""
     names = tuple(operations)
@@ -197,75 +137,6 @@ cdef uint32_t operation_index(Table table, str operation) except? 0xFFFFFFFF:
     if not operation or operation not in table.operations:
         raise ValueError(f"{operation!r} is no operation of this table: expected one of {table.operations}")
     return table.operations.index(operation)
-
-
-cdef const uint8_t *exactly(bytes value, str name, Py_ssize_t size) except NULL:
-    if len(value) != size:
-        raise ValueError(f"{name} is {len(value)} bytes, expected {size}")
-    return <const uint8_t *>PyBytes_AS_STRING(value)
-
-
-@cython.final
-cdef class Profile:
-    """What sessions with equal grants share: which operations in which mode, and their limits.
-
-    ``allowed`` is three bitmaps (NORMAL, RESTRICTED, SUSPENDED) over operation indices; ``limits`` maps an
-    operation's index to (max_age_us, stale_ms); ``digest`` is 32 bytes that name all of it.
-    """
-
-    def __init__(self, bytes digest not None, *, allowed, limits, step_up=0, ordered=0,
-                 epoch_length_us=ZTS_EPOCH_LENGTH_US):
-        memset(&self.spec, 0, sizeof(self.spec))
-        memcpy(self.spec.digest, exactly(digest, "digest", 32), 32)
-        self.digest = digest
-        if len(allowed) != 3:
-            raise ValueError(f"allowed has {len(allowed)} bitmaps, expected 3: NORMAL, RESTRICTED, SUSPENDED")
-        for i in range(3):
-            self.spec.allowed[i] = bounded(allowed[i], f"allowed[{i}]", 0, <uint64_t>-1)
-        self.spec.step_up = bounded(step_up, "step_up", 0, <uint64_t>-1)
-        self.spec.ordered = bounded(ordered, "ordered", 0, <uint64_t>-1)
-        self.spec.epoch_length_us = bounded(
-            epoch_length_us, "epoch_length_us", ZTS_EPOCH_LENGTH_MIN_US, 1 << 48)
-        for index, (max_age_us, stale_ms) in limits.items():
-            i = bounded(index, "operation index", 0, ZTS_OPERATIONS_MAX - 1)
-            self.spec.limits[i].max_age_us = bounded(max_age_us, "max_age_us", ZTS_MAX_AGE_MIN_US,
-                                                     min(ZTS_MAX_AGE_MAX_US, epoch_length_us))
-            self.spec.limits[i].stale_ms = bounded(stale_ms, "stale_ms", 0, ZTS_STALE_ALWAYS_MS)
-
-
-@cython.final
-@cython.no_gc
-cdef class Installation:
-    """Who is behind a handle, in as few bytes as a million of them deserve.
-
-    ``session`` is the Authority's 16-byte id, ``profile`` the 32-byte digest of the decision, ``assurance`` 1 to 3.
-    """
-
-    def __init__(self, bytes session not None, str subject not None, str device not None, int assurance,
-                 bytes profile not None):
-        memcpy(self.id, exactly(session, "session", 16), 16)
-        if "\n" in subject or "\n" in device:
-            raise ValueError("names have no line breaks")
-        self.names = f"{subject}\n{device}"
-        self.assurance, self.profile = assurance, profile
-
-    @property
-    def session(self):
-        """The session's id, 16 bytes."""
-        return self.id[:16]
-
-    @property
-    def subject(self):
-        """The trader, algorithm or service."""
-        return self.names.partition("\n")[0]
-
-    @property
-    def device(self):
-        """The host that the subject runs on."""
-        return self.names.partition("\n")[2]
-
-    def __repr__(self):
-        return f"<Installation of {self.subject} on {self.device}>"
 
 
 cdef class Table:

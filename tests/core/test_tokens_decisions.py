@@ -22,7 +22,9 @@ from worlds import (
 )
 
 from ztsession import errors
-from ztsession._core import LIMITS, Profile, Table
+from ztsession._core import Table
+from ztsession._limits import LIMITS
+from ztsession._records import Profile
 
 # ---- Modes
 

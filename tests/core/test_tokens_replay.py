@@ -10,7 +10,7 @@ from worlds import ORDERED, OPERATIONS, REPLACE, SKEW_US, SUBMIT, Session, World
 
 from ztsession import errors
 from ztsession._batch import sign_batch
-from ztsession._core import LIMITS
+from ztsession._limits import LIMITS
 
 
 def forged_sequence(world: World, session: Session, sequence: int, operation: int = SUBMIT) -> bytes:

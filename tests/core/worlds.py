@@ -14,7 +14,9 @@ from model import Keys
 
 from ztsession import errors
 from ztsession._calls import SessionView, Signer, Verifier
-from ztsession._core import LIMITS, VERDICTS, Profile, Table
+from ztsession._core import VERDICTS, Table
+from ztsession._limits import LIMITS
+from ztsession._records import Profile
 
 SECOND = 1_000_000
 START_US = 1_000 * SECOND + 7

@@ -13,7 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from ztsession._core import Profile, Table
+from ztsession._core import Table
+from ztsession._records import Profile
 from ztsession.enforcement.compact import CompactMap
 from ztsession.enforcement.presented import PresentedTickets
 from ztsession.errors import InstallationError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ztsession._core import Profile
+from ztsession._records import Profile
 from ztsession.policy.grant import Grant
 
 __all__ = ["operation_names", "profile_of"]

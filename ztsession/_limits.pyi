@@ -1,0 +1,3 @@
+from typing import Final
+
+LIMITS: Final[dict[str, int]]
