@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ztsession.errors import EvidenceError
-from ztsession.posture.statement import PostureStatement, claimed_statement, verify_statement
+from ztsession.posture.statement import Claim, PostureStatement
 from ztsession.wire import canonical
 from ztsession.wire.digest import digest
 from ztsession.wire.operator_file import Table, read_toml
@@ -105,9 +105,10 @@ class PostureAppraiser:
         """
         # One reading of the reference, so that a reload in between cannot mix two of them.
         reference = self._reference
-        key = reference.devices.get(claimed_statement(evidence).device)
+        claim = Claim.read(evidence)
+        key = reference.devices.get(claim.device)
         # A stranger costs one verification too, so that time does not tell which devices are enrolled (H23).
-        statement = verify_statement(evidence, _NO_DEVICE if key is None else key, binding)
+        statement = claim.verified(_NO_DEVICE if key is None else key, binding)
         if key is None:
             raise EvidenceError("the device is not enrolled")
         if device is not None and statement.device != device:

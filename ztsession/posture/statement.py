@@ -15,7 +15,7 @@ from ztsession.errors import EvidenceError, WireError
 from ztsession.wire.schema import Integer, MapOf, Message, Name, Octets, Text
 from ztsession.wire.signature import Signed
 
-__all__ = ["NONCE_BYTES", "PostureStatement", "claimed_statement", "sign_statement", "verify_statement"]
+__all__ = ["NONCE_BYTES", "Claim", "PostureStatement", "sign_statement"]
 
 NONCE_BYTES = 32
 
@@ -37,17 +37,25 @@ def sign_statement(statement: PostureStatement, device_seed: bytes, binding: byt
     return Signed.make(device_seed, _LABEL, statement.to_bytes(), binding).to_bytes()
 
 
-def claimed_statement(evidence: bytes) -> PostureStatement:
-    """Return what the evidence claims, *unverified*: only to find the key of the device that it names."""
-    try:
-        return PostureStatement.from_bytes(Signed.from_bytes(evidence).body)
-    except WireError as error:
-        raise EvidenceError(f"the posture evidence is malformed: {error}") from None
+@dataclass(frozen=True)
+class Claim:
+    """Evidence that was read and not yet verified: good for finding the key of the device that it names."""
 
+    device: str
+    _statement: PostureStatement
+    _signed: Signed
 
-def verify_statement(evidence: bytes, device_public: bytes, binding: bytes) -> PostureStatement:
-    """Return the statement if this device signed it for this ``binding``; ``EvidenceError`` otherwise."""
-    try:
-        return PostureStatement.from_bytes(Signed.from_bytes(evidence).check(device_public, _LABEL, binding))
-    except WireError as error:
-        raise EvidenceError(f"the posture evidence is malformed: {error}") from None
+    @classmethod
+    def read(cls, evidence: bytes) -> Claim:
+        """Read the evidence, once; ``EvidenceError`` if it is malformed."""
+        try:
+            signed = Signed.from_bytes(evidence)
+            statement = PostureStatement.from_bytes(signed.body)
+        except WireError as error:
+            raise EvidenceError(f"the posture evidence is malformed: {error}") from None
+        return cls(statement.device, statement, signed)
+
+    def verified(self, device_public: bytes, binding: bytes) -> PostureStatement:
+        """Return the statement if this device signed it for this ``binding``; ``EvidenceError`` otherwise."""
+        self._signed.check(device_public, _LABEL, binding)
+        return self._statement
