@@ -274,3 +274,22 @@ def test_device_name_is_checked(policy: PolicySet, healthy: dict[str, str]) -> N
     with pytest.raises(PolicyError, match="device"):
         ask(policy, ALGORITHM, "orders.submit", healthy, device="h\u043est")
     assert ask(policy, ALGORITHM, "orders.submit", healthy, device="host").allowed
+
+
+def test_an_answer_is_kept_and_only_for_the_same_question(policy: PolicySet, healthy: dict[str, str]) -> None:
+    """Asked again, an answer is the same; asked of another posture, subject or assurance, it is decided anew."""
+    segment = policy.catalog.segment("orders")
+    good = healthy
+    bad = {**good, "program": "bad"}
+
+    def allowed(roles: tuple[str, ...], posture: dict[str, str]) -> list[bool]:
+        who = SubjectAttributes("algo-7", "algorithm", roles, "rates")
+        said = policy.decide(who, segment, segment.operations, device="host-1", posture=posture, assurance=2)
+        return [decision.allowed for decision in said]
+
+    first = [allowed(("trading",), good), allowed(("trading",), bad), allowed((), good)]
+    again = [allowed(("trading",), good), allowed(("trading",), bad), allowed((), good)]
+    policy.forget_decisions()
+    anew = [allowed(("trading",), good), allowed(("trading",), bad), allowed((), good)]
+    assert first == again == anew
+    assert first[0] != first[1] != first[2]

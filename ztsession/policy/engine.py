@@ -42,6 +42,10 @@ POLICY_FILES_MAX: Final = 256
 POLICY_FILE_MAX_BYTES: Final = 1 << 20
 
 
+#: Answers that are kept for the next time; all are dropped when there are more.
+DECISIONS_KEPT: Final = 4096
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """What the policies say of one operation; ``reasons`` are places ("desk.cedar:3"), ``errors`` Cedar's
@@ -75,6 +79,8 @@ class PolicySet:
             raise PolicyError("the policies do not parse to one policy a statement")
         parts = [part.encode() for name in sorted(files) for part in (name, files[name])]
         self._digest = digest("policy", schema.encode(), *parts)
+        # A decision is a function of the question alone, and clients come back with the same one.
+        self._decided: dict[tuple[object, ...], tuple[Decision, ...]] = {}
 
     @classmethod
     def load(cls, directory: str | Path, catalog: Catalog) -> PolicySet:
@@ -99,9 +105,31 @@ class PolicySet:
         """Decide each operation, in one batch. Raises PolicyError when the question itself is not well
         formed.
         """
+        context = json.dumps(_context(posture, assurance, device))
+        names = tuple(operation.full_name for operation in operations)
+        question = (identity, segment.name, names, context)
+        known = self._decided.get(question)
+        if known is None:
+            known = tuple(self._evaluate(identity, segment, operations, context))
+            self._keep(question, known)
+        return list(known)
+
+    def forget_decisions(self) -> None:
+        """Evaluate everything anew from here on; what was decided stays what it was."""
+        self._decided.clear()
+
+    def _keep(self, question: tuple[object, ...], decisions: tuple[Decision, ...]) -> None:
+        if any(decision.errors for decision in decisions):
+            return  # what went wrong may go right the next time
+        if len(self._decided) >= DECISIONS_KEPT:
+            self._decided.clear()
+        self._decided[question] = decisions
+
+    def _evaluate(
+        self, identity: SubjectAttributes, segment: Segment, operations: Sequence[Operation], context: str
+    ) -> list[Decision]:
         import cedarpy
 
-        context = json.dumps(_context(posture, assurance, device))
         requests = [_request(identity, segment, operation, context) for operation in operations]
         try:
             entities = cedarpy.Entities.from_json_str(json.dumps(_entities(identity, segment)), self._schema)
