@@ -277,7 +277,7 @@ def test_device_name_is_checked(policy: PolicySet, healthy: dict[str, str]) -> N
 
 
 def test_an_answer_is_kept_and_only_for_the_same_question(policy: PolicySet, healthy: dict[str, str]) -> None:
-    """Asked again, an answer is the same; asked of another posture, subject or assurance, it is decided anew."""
+    """Asked again, an answer is the same; for another posture or another role it is decided anew."""
     segment = policy.catalog.segment("orders")
     good = healthy
     bad = {**good, "program": "bad"}

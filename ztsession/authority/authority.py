@@ -399,7 +399,7 @@ class Authority:
                 assurance=record.assurance,
                 lifetime_s=record.expires_at - record.started_at,
             )
-            outcome.to_bytes()
+            _ = outcome.encoded
         except WireError as error:
             # Known before anything is written, or a session would exist that its client never hears of.
             raise HandshakeError(

@@ -89,4 +89,4 @@ class Connection:
             _log.warning("a handshake was refused: %s", error)
             reason = "unavailable" if error.reason == "unavailable" else "refused"
             outcome = Outcome("refused", reason=reason)
-        return channel.seal(outcome.to_bytes())
+        return channel.seal(outcome.encoded)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, Final
 
 from ztsession.errors import WireError
@@ -59,11 +58,6 @@ class Grant(Message, kind="grant", max_bytes=GRANT_MAX_BYTES):
     lifetime_s: Annotated[int, Integer(1, 86_400)]
     idle_s: Annotated[int, Integer(1, 86_400)]
     issued_at: Annotated[int, Integer(0, _U64)]
-
-    @cached_property
-    def encoded(self) -> bytes:
-        """The canonical bytes, made once: a grant is sealed, stored, sent and hashed."""
-        return self.to_bytes()
 
     def digest(self) -> bytes:
         """SHA-256 of the canonical bytes: the ``grant_digest`` that segment keys derive from (protocol,

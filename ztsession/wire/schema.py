@@ -13,6 +13,7 @@ attacker could fill. The bounds stand beside the types, and are checked when a m
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self, get_type_hints, runtime_checkable
 
 from ztsession.errors import WireError
@@ -66,6 +67,11 @@ class Message:
         if len(data) > self.max_bytes:
             raise WireError(f"{self.kind}: {len(data)} bytes are over the limit of {self.max_bytes}")
         return data
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The canonical encoding, made once: for a message that is sent, stored and hashed."""
+        return self.to_bytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
