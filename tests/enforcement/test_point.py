@@ -242,3 +242,13 @@ def test_one_failing_point_keeps_no_change_from_the_others(both: Any):
     authority.set_mode(client.grant.session, Mode.REVOKED)
     with pytest.raises(zts.errors.Revoked):
         point.verifier("orders.submit")(client.sign("orders.submit", b"x"), b"x")
+
+
+def test_a_point_signs_in_batches_and_the_client_opens_them():
+    """Messages that are pushed to one session come as batches both ways, and each counts once."""
+    client, point = pair()
+    bodies = b"".join(b"quote %02d" % number for number in range(20))
+    tokens = point.sign_batch(client.handle, "orders.submit", bodies, count=20)
+    assert client.open_batch("orders.submit", tokens, bodies) == bytes(20)
+    assert client.open_batch("orders.submit", tokens, bodies) == bytes([zts.VERDICTS.index("REPLAYED")]) * 20
+    point.close()

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from ztsession._batch import verify_batch
+from ztsession._batch import sign_batch, verify_batch
 from ztsession._calls import Protected, SessionView, Signer, Verifier
 from ztsession._core import Table
 from ztsession.bus.change import Change
@@ -155,6 +155,22 @@ class EnforcementPoint:
         self._known(operation)
         handle = session if isinstance(session, int) else session.handle
         return Signer(self.table, handle, operation)
+
+    def sign_batch(
+        self,
+        session: SessionView | int,
+        operation: str,
+        bodies: Any,
+        *,
+        count: int | None = None,
+        offsets: Any = None,
+    ) -> bytes:
+        """Tokens of many messages towards one session, 48 bytes each: ``count`` bodies of one length, or cut
+        by ``offsets`` (n+1 of 64 bits).
+        """
+        self._known(operation)
+        handle = session if isinstance(session, int) else session.handle
+        return sign_batch(self.table, handle, operation, bodies, count=count, offsets=offsets)
 
     def sign_reply(self, session: SessionView, body: bytes) -> bytes:
         """The token of one reply to the call that ``session`` came from."""
