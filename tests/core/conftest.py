@@ -10,7 +10,7 @@ from worlds import Session, World
 from ztsession._core import backends
 
 
-@pytest.fixture(params=backends())
+@pytest.fixture(params=backends(), scope="session")
 def backend(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

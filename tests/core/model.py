@@ -26,27 +26,33 @@ def mac(key: bytes, message: bytes) -> bytes:
 
 @dataclass
 class Keys:
-    """Every key of one installation, from the beginning; a real end holds three epochs and forgets the rest."""
+    """Every key of one installation from the beginning; a real end holds three epochs and forgets the
+    rest.
+    """
 
     secret: bytes
     nonce: bytes
     handle: int
     first_epoch: int
+    chains: dict[int, list[bytes]] = field(default_factory=dict)
 
     def chain(self, direction: int, epoch: int) -> bytes:
-        chain = mac(
-            mac(self.nonce, self.secret),
-            LABEL + bytes([direction]) + struct.pack("<Q", self.handle) + b"\x01",
-        )
-        for _ in range(epoch - self.first_epoch):
-            chain = mac(chain, b"\x02")
-        return chain
+        chains = self.chains.setdefault(direction, [self._first_chain(direction)])
+        while len(chains) <= epoch - self.first_epoch:
+            chains.append(mac(chains[-1], b"\x02"))
+        return chains[max(0, epoch - self.first_epoch)]
+
+    def _first_chain(self, direction: int) -> bytes:
+        info = LABEL + bytes([direction]) + struct.pack("<Q", self.handle)
+        return mac(mac(self.nonce, self.secret), info + b"\x01")
 
     def token_key(self, direction: int, epoch: int) -> bytes:
         return mac(self.chain(direction, epoch), b"\x01")
 
     def token(self, body: bytes, *, epoch: int, sequence: int, issued_at_us: int, **fields: int) -> bytes:
-        """An authentic token with any header: fields are version, flags, operation, handle, direction (of the key)."""
+        """An authentic token with any header: fields are version, flags, operation, handle, direction
+        (of the key).
+        """
         head = header(
             epoch=epoch, sequence=sequence, issued_at_us=issued_at_us, **{"handle": self.handle} | fields
         )
@@ -149,7 +155,7 @@ ZERO_STATE = (0,) * 8
 
 @dataclass
 class Window:
-    """What a window of ``words`` words remembers: for each word a block of 32 sequences, and which were seen."""
+    """What a window remembers: for each of its words a block of 32 sequences, and which were seen."""
 
     words: int
     blocks: dict[int, tuple[int, set[int]]] = field(default_factory=dict)
@@ -174,76 +180,108 @@ class Window:
 class Rules:
     """What a grant says of one operation."""
 
-    modes: frozenset[str]
-    max_age_us: int = 2_000_000
+    modes: set[str]
+    max_age_us: int
     stale_ms: int | None = 0  # None: as long as the session
     ordered: bool = False
     step_up: bool = False
 
 
 @dataclass
-class Point:
-    """One session at one enforcement point: the order of checks of the protocol, one line each."""
+class End:
+    """One end of one session: what it accepts, in the protocol's order of checks, one line each."""
 
     keys: Keys
     rules: dict[int, Rules]
     window: Window
     epoch_length_us: int
+    grace_us: int
     expires_at_us: int
     idle_us: int
     last_accepted_us: int
-    lease_us: int | None = None
+    receives: int = REQUEST
     mode: str = "NORMAL"
-    held_epoch: int = 0
     last_ordered: int = 0
     accepted: int = 0
+    sent: int = 0
+    epoch: int = 0
 
-    def verify(self, token: bytes, body: bytes, asked: int | None, now_us: int) -> str:
-        if len(token) != 48:
-            return "MALFORMED"
+    def __post_init__(self) -> None:
+        self.epoch = self.keys.first_epoch
+
+    # ---- Time
+
+    def current(self, now_us: int) -> int:
+        return max(self.epoch, now_us // self.epoch_length_us)
+
+    def is_silent_for_too_long(self, now_us: int) -> bool:
+        return self.current(now_us) - self.epoch > EPOCH_STEPS_MAX
+
+    def is_expired(self, now_us: int) -> bool:
+        return now_us >= self.expires_at_us or now_us - self.last_accepted_us > self.idle_us
+
+    def sweep(self, now_us: int) -> bool:
+        """Whether the session ended by it."""
+        if self.is_expired(now_us) or self.is_silent_for_too_long(now_us):
+            self.mode = "FREE"
+            return True
+        self.epoch = self.current(now_us)
+        return False
+
+    # ---- Signing
+
+    def sign(self, body: bytes, operation: int, now_us: int) -> bytes | None:
+        """The token, or None when the session is over on this side."""
+        dead = self.mode in ("FREE", "REVOKED")
+        if dead or now_us >= self.expires_at_us or self.is_silent_for_too_long(now_us):
+            return None
+        self.epoch = self.current(now_us)
+        self.sent += 1
+        sends = 1 - self.receives
+        fields = {"operation": operation, "flags": sends, "direction": sends}
+        return self.keys.token(body, epoch=self.epoch, sequence=self.sent, issued_at_us=now_us, **fields)
+
+    # ---- Verifying
+
+    def verify(self, token: bytes, body: bytes, asked: int | None, now_us: int, lease_us: int | None) -> str:
         t = Token.parse(token)
-        if t.version != 1 or t.flags != REQUEST or not 1 <= t.sequence <= SEQUENCE_MAX:
-            return "MALFORMED"
-        if t.handle != self.keys.handle or self.mode == "FREE":
+        if self.mode == "FREE":
             return "UNKNOWN_SESSION"
         if self.mode == "REVOKED":
             return "REVOKED"
-        refusal = self._epoch(t.epoch, now_us)
-        if refusal:
-            return refusal
-        if mac(self.keys.token_key(REQUEST, t.epoch), token[:32] + body)[:16] != t.tag:
+        if self.is_silent_for_too_long(now_us):
+            return "EXPIRED"
+        if not self._is_near(t.epoch, now_us):
+            return "BAD_EPOCH"
+        if mac(self.keys.token_key(self.receives, t.epoch), token[:32] + body)[:16] != t.tag:
             return "BAD_TAG"
-        self.held_epoch = self._current(now_us)
-        return self._decide(t, asked, now_us)
+        self.epoch = self.current(now_us)
+        return self._decide(t, asked, now_us, lease_us)
 
-    def _current(self, now_us: int) -> int:
-        return max(self.held_epoch, now_us // self.epoch_length_us)
+    def _is_near(self, epoch: int, now_us: int) -> bool:
+        current = self.current(now_us)
+        begins, ends = current * self.epoch_length_us, (current + 1) * self.epoch_length_us
+        if epoch < self.keys.first_epoch:
+            return False
+        if epoch == current + 1:
+            return now_us + SKEW_US >= ends
+        if epoch == current - 1:
+            return now_us <= begins + self.grace_us
+        return epoch == current
 
-    def _epoch(self, epoch: int, now_us: int) -> str | None:
-        current = self._current(now_us)
-        if current - self.held_epoch > EPOCH_STEPS_MAX:
+    def _decide(self, t: Token, asked: int | None, now_us: int, lease_us: int | None) -> str:
+        if t.operation >= 64:  # no bitmap has a bit for it, and no table limits
+            return "NOT_PERMITTED"
+        rules = self.rules.get(t.operation)
+        stale_ms = rules.stale_ms if rules else 0
+        if lease_us is not None and stale_ms is not None and now_us > lease_us + stale_ms * 1000:
+            return "STALE"
+        if self.is_expired(now_us):
             return "EXPIRED"
-        grace_us = max(r.max_age_us for r in self.rules.values())
-        near = (
-            epoch == current
-            or (epoch == current + 1 and now_us + SKEW_US >= (current + 1) * self.epoch_length_us)
-            or (epoch == current - 1 and now_us <= current * self.epoch_length_us + grace_us)
-        )
-        return None if near and epoch >= self.keys.first_epoch else "BAD_EPOCH"
-
-    def _decide(self, t: Token, asked: int | None, now_us: int) -> str:
-        rules = self.rules.get(t.operation, Rules(frozenset()))
-        if self.lease_us is not None and rules.stale_ms is not None:
-            if now_us > self.lease_us + rules.stale_ms * 1000:
-                return "STALE"
-        if now_us >= self.expires_at_us or now_us - self.last_accepted_us > self.idle_us:
-            return "EXPIRED"
+        if rules is None or "NORMAL" not in rules.modes:
+            return "NOT_PERMITTED"
         if self.mode not in rules.modes:
-            if "NORMAL" not in rules.modes:
-                return "NOT_PERMITTED"
-            return {"RESTRICTED": "STEP_UP_REQUIRED", "SUSPENDED": "REAUTH_REQUIRED"}.get(
-                self.mode, "NOT_PERMITTED"
-            )
+            return {"RESTRICTED": "STEP_UP_REQUIRED", "SUSPENDED": "REAUTH_REQUIRED"}[self.mode]
         if asked is not None and t.operation != asked:
             return "WRONG_OPERATION"
         if t.issued_at_us > now_us + SKEW_US:
@@ -263,6 +301,15 @@ class Point:
             return False
         self.last_ordered = sequence
         return True
+
+
+def form_refusal(token: bytes, receives: int) -> str | None:
+    """What is wrong with a token's form, before anybody is looked up."""
+    if len(token) != 48:
+        return "MALFORMED"
+    t = Token.parse(token)
+    right = t.version == 1 and t.flags == receives and 1 <= t.sequence <= SEQUENCE_MAX
+    return None if right else "MALFORMED"
 
 
 def self_check() -> None:

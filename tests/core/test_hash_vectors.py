@@ -1,4 +1,6 @@
-"""SHA-256 and HMAC-SHA-256 of every back end against NIST's and the RFC's vectors, hashlib, and each other."""
+"""SHA-256 and HMAC-SHA-256 of every back end against NIST's and the RFC's vectors, hashlib, and each
+other.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def test_rfc_4231(backend: str) -> None:
 
 
 def test_every_length(backend: str) -> None:
-    """For each length from 0 to 1024 digest and MAC equal hashlib's, with keys below, at and above a block."""
+    """For each length from 0 to 1024 digest and MAC equal hashlib's, with keys below, at and above a
+    block.
+    """
     data, keys = os.urandom(1024), [os.urandom(n) for n in (0, 1, 32, 63, 64, 65, 200)]
     for n in range(1025):
         message = data[:n]

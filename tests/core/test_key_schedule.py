@@ -17,7 +17,9 @@ def expected(keys: Keys, token: bytes, body: bytes, direction: int) -> bytes:
 
 
 def test_T20_tokens_are_exactly_the_protocols(world: World, session: Session) -> None:
-    """Over several epochs and both directions each token is what hashlib and hmac make of the protocol's text."""
+    """Over several epochs and both directions each token is what hashlib and hmac make of the protocol's
+    text.
+    """
     for epochs in (0, 1, 1, 5, 64):
         world.advance(epochs * EPOCH_US)
         for size in (0, 23, 24, 64, 300):
@@ -72,7 +74,9 @@ def key_state_bytes(key: bytes) -> bytes:
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 40])
 def test_T20_a_stolen_table_opens_nothing_earlier(world: World, session: Session, steps: int) -> None:
-    """The whole memory of a point holds the keys of previous, current and next epoch, and no key or chain from before."""
+    """The whole memory of a point holds the keys of previous, current and next epoch, and no key or
+    chain from before.
+    """
     first = session.keys.first_epoch
     world.advance(steps * EPOCH_US)
     world.passes(session, session.sign())

@@ -64,7 +64,9 @@ def test_only_live_modes_can_be_set(world: World, session: Session, mode: str) -
 
 
 def test_revoked_is_for_ever(world: World, session: Session) -> None:
-    """After a revocation no mode can be set, no end be made twice, and every token of the session is refused."""
+    """After a revocation no mode can be set, no end be made twice, and every token of the session is
+    refused.
+    """
     tokens = [session.sign() for _ in range(2)]
     assert session.end(revoked=True)
     assert not session.end(revoked=True)
@@ -93,7 +95,9 @@ def test_a_session_that_is_over_signs_nothing(world: World, session: Session) ->
 
 
 def test_T19_a_restarted_point(world: World, session: Session) -> None:
-    """After a restart a recorded token is unknown, and under the new handle a bad tag: the new keys are new."""
+    """After a restart a recorded token is unknown, and under the new handle a bad tag: the new keys are
+    new.
+    """
     recorded = session.sign()
     world.passes(session, recorded)
     restarted = world.new_point()
@@ -187,7 +191,9 @@ def test_narrowing_an_unknown_profile_says_so(world: World, session: Session) ->
 
 
 def test_an_empty_digest_is_a_profile_like_any_other(world: World) -> None:
-    """A profile named by zeros is not mistaken for memory that nobody filled: its limits hold, epochs turn."""
+    """A profile named by zeros is not mistaken for memory that nobody filled: its limits hold, epochs
+    turn.
+    """
     session = world.install(profile_of(bytes(32)))
     world.passes(session, session.sign())
     world.advance(40 * SECOND)
@@ -287,7 +293,9 @@ def test_numbers_out_of_range_are_named(world: World, options: dict[str, int], m
     ],
 )
 def test_profiles_out_of_range(options: dict[str, object], kind: type[Exception]) -> None:
-    """A profile's numbers are checked when it is made; no age may exceed an epoch, or the grace could not cover it."""
+    """A profile's numbers are checked when it is made; no age may exceed an epoch, or the grace could
+    not cover it.
+    """
     with pytest.raises(kind):
         profile_of(**options)
 

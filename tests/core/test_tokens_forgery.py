@@ -129,7 +129,9 @@ def test_T16_short_tag(world: World, session: Session) -> None:
 
 
 def test_T21_body_swapped(world: World, session: Session) -> None:
-    """A token does not cover any body but its own, nor its own body moved into the header's block differently."""
+    """A token does not cover any body but its own, nor its own body moved into the header's block
+    differently.
+    """
     token = session.sign(b"buy 100")
     for body in (b"buy 900", b"buy 100 ", b"buy 10", b"", b"\0buy 100"):
         world.refuses(errors.BadTag, token, body)
@@ -184,7 +186,9 @@ def test_T25_operations_outside_the_grant(world: World, session: Session, operat
 
 
 def zero_key_token(handle: int, epoch: int, now_us: int) -> bytes:
-    """What anybody can compute: the tag under a key state of zeros, as in memory that was never filled or is wiped."""
+    """What anybody can compute: the tag under a key state of zeros, as in memory that was never filled
+    or is wiped.
+    """
     head = header(epoch=epoch, handle=handle, sequence=1, issued_at_us=now_us)
     return head + tag_under(ZERO_STATE, ZERO_STATE, head + b"body")
 
@@ -208,7 +212,9 @@ def test_zero_keys_of_an_ended_slot(world: World) -> None:
 
 
 def test_zero_keys_before_the_first_epoch(world: World) -> None:
-    """In its first epoch a session has no previous key: the zeros in its place open nothing, just after the turn."""
+    """In its first epoch a session has no previous key: the zeros in its place open nothing, just after
+    the turn.
+    """
     world.at((world.epoch + 1) * EPOCH_US)
     session = world.install()
     world.refuses(errors.BadEpoch, zero_key_token(session.handle, world.epoch - 1, world.now_us))

@@ -6,7 +6,7 @@ import random
 
 import pytest
 from model import SEQUENCE_MAX, Window
-from worlds import ORDERED, OPERATIONS, REPLACE, SKEW_US, SUBMIT, Session, World, flipped, profile_of
+from worlds import OPERATIONS, ORDERED, REPLACE, SKEW_US, SUBMIT, Session, World, flipped, profile_of
 
 from ztsession import errors
 from ztsession._batch import sign_batch
@@ -107,7 +107,9 @@ def test_T11_a_huge_forged_sequence_leaves_the_window(world: World, session: Ses
 @pytest.mark.parametrize("jump", [31, 32, 33, 63, 64, 65, 1023, 1024, 1025, 4096])
 @pytest.mark.parametrize("start", [1, 31, 32, 1000])
 def test_T12_jumps(world: World, session: Session, start: int, jump: int) -> None:
-    """After a jump by a word, the window or one to either side, what came before is judged as the model says."""
+    """After a jump by a word, the window or one to either side, what came before is judged as the model
+    says.
+    """
     window = Window(world.window_words)
     for sequence in (start, start + jump, start + jump, start + 1, start, start + jump - 1, start + jump + 1):
         expected = "OK" if window.take(sequence) else "REPLAYED"

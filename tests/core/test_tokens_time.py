@@ -48,7 +48,9 @@ def forged(
 
 
 def test_T8_the_previous_epoch_counts_for_the_grace_and_no_longer(world: World, session: Session) -> None:
-    """A token of the previous epoch passes until the longest max_age after the turn, and not a microsecond more."""
+    """A token of the previous epoch passes until the longest max_age after the turn, and not a
+    microsecond more.
+    """
     turn = (world.epoch + 1) * EPOCH_US
     world.at(turn - 1)
     first, second, third = (session.sign() for _ in range(3))
@@ -104,7 +106,9 @@ def test_T9_far_epochs_cost_nothing(world: World, session: Session, epoch: int) 
 
 
 def test_T9_work_for_a_forged_token_is_bounded(world: World, session: Session) -> None:
-    """At a session silent for the longest that can be caught up, a forgery moves nothing, and past it costs nothing."""
+    """At a session silent for the longest that can be caught up, a forgery moves nothing, and past it
+    costs nothing.
+    """
     world.advance(EPOCH_STEPS_MAX * EPOCH_US)
     good = session.sign()
     world.refuses(errors.BadTag, flipped(good, 300))
@@ -171,7 +175,9 @@ def test_T14_altered_issued_at(world: World, session: Session) -> None:
 
 
 def test_T14_age_is_judged_to_the_microsecond(world: World, session: Session) -> None:
-    """An authentic token passes at exactly max_age and exactly the skew, and fails one microsecond beyond either."""
+    """An authentic token passes at exactly max_age and exactly the skew, and fails one microsecond
+    beyond either.
+    """
     old, ahead = world.now_us - MAX_AGE_US, world.now_us + SKEW_US
     world.refuses(errors.TooOld, forged(world, session, 1, issued_us=old - 1), charged=session)
     world.passes(session, forged(world, session, 1, issued_us=old))
@@ -181,7 +187,9 @@ def test_T14_age_is_judged_to_the_microsecond(world: World, session: Session) ->
 
 @pytest.mark.parametrize("issued_us", [0, 1, 2**63, 2**64 - 1])
 def test_T14_extreme_times(world: World, session: Session, issued_us: int) -> None:
-    """The ends of the number range are too old or from the future, and no arithmetic wraps; no later call is hurt."""
+    """The ends of the number range are too old or from the future, and no arithmetic wraps; no later
+    call is hurt.
+    """
     kind = errors.TooOld if issued_us < 2 else errors.FromFuture
     world.refuses(kind, forged(world, session, issued_us=issued_us), charged=session)
     world.passes(session, session.sign())
@@ -213,7 +221,9 @@ def test_absolute_expiry(world: World) -> None:
 
 
 def test_idle_expiry(world: World) -> None:
-    """A session that was silent for longer than its idle limit is expired; refused calls do not keep it alive."""
+    """A session that was silent for longer than its idle limit is expired; refused calls do not keep it
+    alive.
+    """
     session = world.install(idle_s=20)
     world.advance(20 * SECOND)
     world.passes(session, session.sign())
@@ -231,7 +241,9 @@ def test_idle_expiry(world: World) -> None:
 
 
 def test_T13_clock_set_back(world: World, session: Session) -> None:
-    """With the point's clock set back nothing is revived: replays stay replays, and the epoch never goes back."""
+    """With the point's clock set back nothing is revived: replays stay replays, and the epoch never goes
+    back.
+    """
     used, unused = session.sign(), session.sign()
     world.passes(session, used)
     world.advance(EPOCH_US)
@@ -272,7 +284,9 @@ def test_T13_session_time_is_not_the_wall_clock() -> None:
 
 
 def test_T13_folding_in_sleep_leaves_a_learned_clock(backend: str) -> None:
-    """On a machine that has not slept meanwhile, folding changes neither a point's time nor what a client learned."""
+    """On a machine that has not slept meanwhile, folding changes neither a point's time nor what a
+    client learned.
+    """
     point = Table(operations=OPERATIONS, backend=backend)
     client = Table(operations=OPERATIONS, client=True, backend=backend)
     client.install(
@@ -285,7 +299,9 @@ def test_T13_folding_in_sleep_leaves_a_learned_clock(backend: str) -> None:
 
 
 def drifting(world: World, session: Session, rate: float, *, learns: bool) -> str:
-    """Ten minutes of calls and replies over a client clock of the given rate; the first verdict that is not OK."""
+    """Ten minutes of calls and replies over a client clock of the given rate; the first verdict that is
+    not OK.
+    """
     rng, start = random.Random(4), world.now_us
     for _ in range(600):
         world.now_us += SECOND
@@ -341,7 +357,9 @@ def test_a_failed_installation_leaves_the_clock(backend: str) -> None:
 
 
 def test_fine_operations_run_on_the_real_fine_clock(backend: str, sanitized: bool) -> None:
-    """On the system's clocks a tight operation is stamped finer than a coarse tick, and refused once it is too old."""
+    """On the system's clocks a tight operation is stamped finer than a coarse tick, and refused once it
+    is too old.
+    """
     point = Table(operations=OPERATIONS, backend=backend)
     client = Table(operations=OPERATIONS, client=True, backend=backend)
     profile = profile_of(limits={BURST: (20_000, 0)}, allowed=[1 << BURST] * 3, step_up=0, ordered=0)

@@ -1,4 +1,6 @@
-"""An enforcement point and its clients in memory, with time in the test's hands, and the oracle for attacks."""
+"""An enforcement point and its clients in memory, with time in the test's hands, and the oracle for
+attacks.
+"""
 
 from __future__ import annotations
 
@@ -199,7 +201,9 @@ class World:
         point: Table | None = None,
         charged: Session | None = None,
     ) -> None:
-        """The oracle: refused with this very name, counted once, charged to nobody or ``charged``, nothing moved."""
+        """The oracle: refused with this very name, counted once, charged to nobody or ``charged``,
+        nothing moved.
+        """
         table = point or self.point
         refused_by(
             lambda: self.verify(token, body, operation, point=table), kind, table, self.sessions, charged

@@ -1,0 +1,77 @@
+"""Threads on one table with no interpreter between them: ThreadSanitizer sees what the GIL would hide."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from c_programs import build, run
+
+#: Each round is 384 operations of each verifying thread: 3,000,000 in all.
+ROUNDS = 7_813
+
+PLAIN_STORE = (
+    "zts_replay.h",
+    """    } while (!atomic_compare_exchange_weak_explicit(word, &seen, next, memory_order_acq_rel,
+                                                    memory_order_relaxed));
+    return 1;
+}
+
+/* "Ordered\"""",
+    """    } while (0);
+    atomic_store_explicit(word, next, memory_order_release);
+    return 1;
+}
+
+/* "Ordered\"""",
+)
+
+
+def counts(output: str) -> dict[str, int]:
+    return {name: int(number) for name, number in re.findall(r"(\w+) (\d+)", output)}
+
+
+def test_T17_threads_under_a_race_checker(tmp_path: Path) -> None:
+    """Three million operations a thread, with sessions, modes, limits and epochs changing, show no race
+    and no error.
+    """
+    program = build(tmp_path, "threads", "-O2", "-g", "-fsanitize=thread", "-Wno-tsan")
+    result = run(program, ROUNDS)
+    assert "ThreadSanitizer" not in result.stderr, result.stderr[:4000]
+    assert result.returncode == 0, result.stderr
+    done = counts(result.stdout)
+    assert done["verifier"] >= 3_000_000
+    assert done["epochs"] > 300
+    assert min(done["churn"], done["control"]) > 1_000
+
+
+def test_T17_threads_at_full_speed(tmp_path: Path) -> None:
+    """The same without the checker, as it is shipped."""
+    result = run(build(tmp_path, "threads", "-O3"), ROUNDS)
+    assert result.returncode == 0, result.stderr
+    assert counts(result.stdout)["verifier"] >= 3_000_000
+
+
+def test_T17_a_window_without_its_exchange_is_caught(tmp_path: Path) -> None:
+    """With the replay window's exchange replaced by a plain store, the same program finds a token
+    accepted twice.
+    """
+    program = build(tmp_path, "threads", "-O3", mutations=(PLAIN_STORE,))
+    result = run(program, ROUNDS)
+    assert result.returncode == 1
+    assert "atomic_load(&accepted[i]) == 1" in result.stderr
+
+
+@pytest.mark.parametrize("flags", [("-O3",), ("-O1", "-g", "-fsanitize=address,undefined")])
+def test_D9_a_writer_stuck_inside_a_slot(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """A decision made while a writer is stuck waits for it, or ends the session; it is never lost."""
+    result = run(build(tmp_path, "stuck", *flags))
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("flags", [("-O3",), ("-O1", "-g", "-fsanitize=address,undefined")])
+def test_T13_the_machine_sleeps(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    """Sleep is folded into session time once, keeps what a client learned, and ages tokens."""
+    result = run(build(tmp_path, "suspend", *flags))
+    assert result.returncode == 0, result.stderr
