@@ -4,12 +4,19 @@ copy.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES, PROGRAMS = ROOT / "ext" / "src", ROOT / "tests" / "c"
+#: Memory errors and undefined behaviour end the program.
+SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+
+#: A preloaded sanitizer of the interpreter's would meet the program's own.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+
 FLAGS = ("-std=c11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter")
 
 
@@ -32,11 +39,17 @@ def build(
     subprocess.run(
         ["gcc", *FLAGS, *flags, f"-I{sources}", f"-I{PROGRAMS}", *files, "-o", str(output), "-lpthread"],
         check=True,
+        env=ENVIRONMENT,
     )
     return output
 
 
 def run(program: Path, *arguments: object, timeout_s: float = 280) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(program), *map(str, arguments)], capture_output=True, text=True, timeout=timeout_s, check=False
+        [str(program), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        env=ENVIRONMENT,
     )

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from c_programs import build, run
+from c_programs import SANITIZED, build, run
 
 #: Each round is 384 operations of each verifying thread: 3,000,000 in all.
 ROUNDS = 7_813
@@ -63,14 +63,14 @@ def test_T17_a_window_without_its_exchange_is_caught(tmp_path: Path) -> None:
     assert "atomic_load(&accepted[i]) == 1" in result.stderr
 
 
-@pytest.mark.parametrize("flags", [("-O3",), ("-O1", "-g", "-fsanitize=address,undefined")])
+@pytest.mark.parametrize("flags", [("-O3",), SANITIZED], ids=["fast", "sanitized"])
 def test_D9_a_writer_stuck_inside_a_slot(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """A decision made while a writer is stuck waits for it, or ends the session; it is never lost."""
     result = run(build(tmp_path, "stuck", *flags))
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("flags", [("-O3",), ("-O1", "-g", "-fsanitize=address,undefined")])
+@pytest.mark.parametrize("flags", [("-O3",), SANITIZED], ids=["fast", "sanitized"])
 def test_T13_the_machine_sleeps(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """Sleep is folded into session time once, keeps what a client learned, and ages tokens."""
     result = run(build(tmp_path, "suspend", *flags))

@@ -282,7 +282,7 @@ class Protocol(RuleBasedStateMachine):
 
 
 def attempt(call: Any) -> Any:
-    """What a call gives: None where the session is over on this side, the verdict's name where it was refused."""
+    """What a call gives; None where the session is over on this side, a refusal by its verdict."""
     try:
         return call()
     except errors.SessionEnded:

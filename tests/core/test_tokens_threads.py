@@ -96,7 +96,7 @@ def test_T17_batches_of_eight_threads(world: World, session: Session) -> None:
 
 
 def test_T17_turning_the_epoch_at_once(world: World, session: Session) -> None:
-    """When many threads bring the first tokens of a new epoch, it turns once and no honest call is refused."""
+    """When many threads bring the first tokens of an epoch, it turns once and no honest call is refused."""
     name = OPERATIONS[SUBMIT]
     for _ in range(60):
         world.advance(30 * SECOND)
