@@ -6,7 +6,8 @@ import pytest
 from worlds import ALLOWED, HOUR_US, MAX_AGE_US, OPERATIONS, World, profile_of
 
 from ztsession import errors
-from ztsession._core import Profile, Table
+from ztsession._core import Table
+from ztsession._records import Profile
 
 
 def install(table: Table, profile: Profile, **options: int) -> None:
