@@ -66,6 +66,7 @@
 #define ZTS_CLOCK_WINDOW_US 10000000      /* how long one observation of the point's clock counts */
 #define ZTS_BATCH_PREFETCH 8              /* tokens ahead */
 #define ZTS_BATCH_CLOCK 256               /* tokens per look at the clock: some 20 us, a fraction of its tick */
+#define ZTS_BATCH_CLOCK_BODYBYTES 1024    /* a body over this has the clock looked at for itself */
 #define ZTS_SPINS_MAX 4096                /* looks at a slot that is being written, before giving way to others */
 #define ZTS_YIELDS_MAX 64                 /* times that a reader then gives way, before it refuses */
 #define ZTS_NAPS_MAX 10000                /* times that a writer then sleeps, before it goes on alone */

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from worlds import OPERATIONS, STATUS, SUBMIT, Session, World, flipped
+from worlds import HOUR_US, OPERATIONS, STATUS, SUBMIT, Session, World, flipped, profile_of
 
 from ztsession import errors
 from ztsession._batch import sign_batch, verify_batch
-from ztsession._core import VERDICTS
+from ztsession._core import VERDICTS, Table
 from ztsession._limits import LIMITS
 
 NAME = OPERATIONS[SUBMIT]
@@ -142,6 +142,27 @@ def test_good_and_garbage_mixed(world: World, session: Session, count: int) -> N
     assert session.state()["accepted"] == count
     counted = {name: expected.count(name) for name in VERDICTS[1:]}
     assert world.point.refused() == counted
+
+
+def test_a_lease_that_runs_out_inside_a_batch(backend: str) -> None:
+    """However large the bodies, a batch looks at the clock often enough to see the lease end under it."""
+    size, count = 1 << 20, 48
+    profile = profile_of(limits={SUBMIT: (30_000_000, 0)}, allowed=[1 << SUBMIT] * 3, step_up=0, ordered=0)
+    point = Table(operations=OPERATIONS, backend=backend)
+    client = Table(operations=OPERATIONS, client=True, backend=backend)
+    handle, now_us = point.install(profile, bytes(32), bytes(32), None, lifetime_us=HOUR_US)
+    client.install(profile, bytes(32), bytes(32), None, lifetime_us=HOUR_US, handle=handle, now_us=now_us)
+    bodies, seen = bytes(size * count), set()
+    for _ in range(20):  # a machine that is busy elsewhere may spend the lease before the first token
+        tokens = sign_batch(client, handle, NAME, bodies, count=count)
+        point.set_lease(point.now_us() + 10_000)
+        codes = names(verify_batch(point, NAME, tokens, bodies))
+        accepted = codes.count("OK")
+        assert codes == ["OK"] * accepted + ["STALE"] * (count - accepted)
+        seen.add((accepted > 0, accepted < count))
+        if (True, True) in seen:
+            return
+    raise AssertionError(f"the clock was read once for all: {seen}")
 
 
 CALLS = st.lists(
