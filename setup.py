@@ -15,6 +15,7 @@ CORE = [
     "session",
     "sha256",
     "sha256_shani",
+    "sha256_shani512",
     "sign",
     "slot",
     "table",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from pathlib import Path
@@ -28,7 +29,10 @@ class Firm:
         policy = root / "policy"
         shutil.copytree(EXAMPLE, policy)
         self.identity = ztsession.Ed25519Identity.generate("algo-7")
-        self.device = ztsession.DevicePosture.generate("host-1")
+        # Measured once: in earnest that happens on another machine, and would only empty this one's caches.
+        measured = ztsession.DevicePosture.generate("host-1").measure()
+        device = ztsession.DevicePosture.generate("host-1")
+        self.device = dataclasses.replace(device, measure=lambda: measured)
         subject = self.identity.registry_entry("algorithm", roles=("trading",), desk="rates")
         (policy / "subjects.toml").write_text(subject, encoding="utf-8")
         (policy / "devices.toml").write_text(self.device.registry_entry() + "\n[posture]\n", encoding="utf-8")

@@ -20,7 +20,7 @@ __all__ = ["ROOT", "library"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
-_CORE = ("zts_sha256", "zts_sha256_shani", "zts_hmac", "zts_keys")
+_CORE = ("zts_sha256", "zts_sha256_shani", "zts_sha256_shani512", "zts_hmac", "zts_keys")
 _FLAGS = ("-std=c11", "-O3", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror")
 
 _SIZE, _U32, _U64 = ctypes.c_size_t, ctypes.c_uint32, ctypes.c_uint64

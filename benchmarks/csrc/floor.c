@@ -126,7 +126,7 @@ static void run_lanes(uint32_t states[2][8], size_t runs) {
     memcpy(states[0], zts_sha256_initial, sizeof zts_sha256_initial);
     memcpy(states[1], zts_sha256_initial, sizeof zts_sha256_initial);
 #if defined(__x86_64__)
-    if (zts_sha256_best() == &zts_sha256_shani) {
+    if (zts_sha256_named(zts_sha256_shani.name)) {
         lanes_by_instruction(states, runs);
         return;
     }

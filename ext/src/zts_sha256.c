@@ -23,41 +23,67 @@ const uint32_t zts_sha256_initial[8] = {
 /* ---- Choosing ------------------------------------------------------------------------------------------ */
 
 #if defined(__x86_64__)
-static uint32_t system_enabled_state(void) {
-    uint32_t low, high;
-    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return low;
+
+typedef struct { unsigned b7, c1; uint32_t enabled; } processor;
+
+/* What the processor can do and the system has switched on: an instruction set whose registers are not saved at a
+ * switch of threads is not there. */
+static processor look_at_processor(void) {
+    processor p = {0, 0, 0};
+    unsigned a, b, c, d;
+    if (!__get_cpuid(1, &a, &b, &p.c1, &d)) return p;
+    if (p.c1 >> 27 & 1) __asm__("xgetbv" : "=a"(p.enabled), "=d"(d) : "c"(0));
+    if (!__get_cpuid_count(7, 0, &a, &p.b7, &c, &d)) p.b7 = 0;
+    return p;
 }
+
+/* AVX too: its encodings are shorter, and it has the instruction that frees the wide registers' upper halves. */
+static int has_sha_and_avx(void) {
+    const processor p = look_at_processor();
+    const unsigned ssse3 = 1u << 9, sse41 = 1u << 19, avx = 1u << 28, wanted = ssse3 | sse41 | avx;
+    return (p.c1 & wanted) == wanted && (p.enabled & 0x6) == 0x6 && (p.b7 >> 29 & 1);
+}
+
+static int has_sha_and_avx512vl(void) {
+    const processor p = look_at_processor();
+    return has_sha_and_avx() && (p.enabled & 0xe6) == 0xe6 && (p.b7 >> 16 & 1) && (p.b7 >> 31);
+}
+
 #endif
 
-static int processor_has_sha(void) {
+static int always(void) { return 1; }
+
+/* Slowest first. */
+static const struct {
+    const zts_sha256_backend *backend;
+    int (*runs_here)(void);
+} known[] = {
+    {&zts_sha256_portable, always},
 #if defined(__x86_64__)
-    unsigned a, b, c, d;
-    if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;
-    /* AVX too, and switched on by the system: its encodings are shorter, and it has the instruction that frees the wide
-     * registers' upper halves. */
-    const unsigned ssse3 = 1u << 9, sse41 = 1u << 19, osxsave = 1u << 27, avx = 1u << 28;
-    const unsigned wanted = ssse3 | sse41 | osxsave | avx;
-    if ((c & wanted) != wanted || (system_enabled_state() & 6) != 6) return 0;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
-    return (b >> 29) & 1;
-#else
-    return 0;
+    {&zts_sha256_shani, has_sha_and_avx},
+    {&zts_sha256_shani512, has_sha_and_avx512vl},
 #endif
+};
+
+enum { KNOWN = sizeof known / sizeof known[0] };
+
+const zts_sha256_backend *zts_sha256_nth(size_t n) {
+    for (size_t i = 0; i < KNOWN; i++) {
+        if (!known[i].runs_here()) continue;
+        if (n-- == 0) return known[i].backend;
+    }
+    return NULL;
 }
 
 const zts_sha256_backend *zts_sha256_best(void) {
-#if defined(__x86_64__)
-    if (processor_has_sha()) return &zts_sha256_shani;
-#endif
-    return &zts_sha256_portable;
+    for (size_t i = KNOWN; i-- > 0;)
+        if (known[i].runs_here()) return known[i].backend;
+    return NULL;
 }
 
 const zts_sha256_backend *zts_sha256_named(const char *name) {
-    if (strcmp(name, zts_sha256_portable.name) == 0) return &zts_sha256_portable;
-#if defined(__x86_64__)
-    if (strcmp(name, zts_sha256_shani.name) == 0 && processor_has_sha()) return &zts_sha256_shani;
-#endif
+    for (size_t i = 0; i < KNOWN; i++)
+        if (strcmp(known[i].backend->name, name) == 0 && known[i].runs_here()) return known[i].backend;
     return NULL;
 }
 

@@ -40,7 +40,11 @@ extern const uint32_t zts_sha256_initial[8];
 extern const zts_sha256_backend zts_sha256_portable;
 #if defined(__x86_64__)
 extern const zts_sha256_backend zts_sha256_shani;
+extern const zts_sha256_backend zts_sha256_shani512;
 #endif
+
+/* Those that this processor runs, slowest first; NULL past the last. */
+const zts_sha256_backend *zts_sha256_nth(size_t n) ZTS_MUST_USE;
 
 /* The fastest back end that this processor runs. */
 const zts_sha256_backend *zts_sha256_best(void) ZTS_MUST_USE;

@@ -48,6 +48,7 @@ from ztsession.zts cimport (
     zts_sha256_backend,
     zts_sha256_best,
     zts_sha256_named,
+    zts_sha256_nth,
     zts_slot,
     zts_status,
     zts_table_attach,
@@ -102,8 +103,12 @@ cdef const zts_sha256_backend *chosen_backend(str name) except NULL:
 
 def backends():
     """Names of the SHA-256 back ends that this machine runs, slowest first."""
-    names = ("portable", "sha-ni")
-    return tuple([name for name in names if zts_sha256_named(name.encode("ascii")) is not NULL])
+    cdef size_t n = 0
+    names = []
+    while zts_sha256_nth(n) is not NULL:
+        names.append(zts_sha256_nth(n).name.decode("ascii"))
+        n += 1
+    return tuple(names)
 
 
 cdef object raise_status(zts_status status):

@@ -56,6 +56,7 @@ cdef extern from "zts_sha256.h" nogil:
         void (*mac)(const zts_mac_job *job, uint8_t *tag) noexcept nogil
         void (*mac_many)(const zts_mac_job *jobs, int count, uint8_t (*tags)[16]) noexcept nogil
 
+    const zts_sha256_backend *zts_sha256_nth(size_t n)
     const zts_sha256_backend *zts_sha256_best()
     const zts_sha256_backend *zts_sha256_named(const char *name)
     void zts_sha256(const zts_sha256_backend *backend, const uint8_t *message, size_t size, uint8_t *digest)

@@ -21,6 +21,8 @@ PRESENTATIONS_MAX: Final = 16
 _PER_SLOT: Final = 64
 _TICKETS_MIN: Final = 1 << 20
 _BUCKET_S: Final = 600
+#: The bits of a number that count presentations, up to 31; the others are the nonce's.
+_TIMES_MASK: Final = 0x1F
 
 
 class PresentedTickets:
@@ -42,16 +44,15 @@ class PresentedTickets:
         ``nonce`` 32 bytes, ``not_after`` Unix seconds.
         """
         bucket = self._buckets.get(not_after // _BUCKET_S) or _Bucket()
-        times = bucket.seen.get(ticket) or 0
-        # A nonce whose hash is another's is refused once; the client's next try has another.
-        if nonce + ticket in bucket.seen:
+        times = bucket.times(ticket)
+        if bucket.has_seen(ticket, nonce):
             raise InstallationError("this very request was presented before")
         if times >= PRESENTATIONS_MAX:
             raise InstallationError(f"the ticket was presented {PRESENTATIONS_MAX} times: renew the session")
         if not times and len(self) >= self._max:
             raise TableFull(f"{self._max} tickets were presented here and have not expired yet")
         self._buckets[not_after // _BUCKET_S] = bucket
-        bucket.take(ticket, nonce, times + 1)
+        bucket.take(ticket, nonce)
 
     def sweep(self, now: float) -> None:
         """Forget tickets that have expired at ``now`` (Unix seconds)."""
@@ -60,13 +61,38 @@ class PresentedTickets:
 
 
 class _Bucket:
-    """Tickets that expire together: each with the number of its presentations, and with each nonce."""
+    """Tickets that expire together.
+
+    Nearly all are presented once, so a ticket's own entry holds how often, and what fits of its first nonce;
+    each further nonce has an entry of its own. A nonce that looks like another's (one in 2^27) is refused
+    once, and the client's next try has another.
+    """
 
     def __init__(self) -> None:
-        self.seen = CompactMap()
+        self._seen = CompactMap()
         self.tickets = 0
 
-    def take(self, ticket: bytes, nonce: bytes, times: int) -> None:
-        self.tickets += times == 1
-        self.seen.put(ticket, times)
-        self.seen.put(nonce + ticket, 0)
+    def times(self, ticket: bytes) -> int:
+        """How often a ticket was presented."""
+        return (self._seen.get(ticket) or 0) & _TIMES_MASK
+
+    def has_seen(self, ticket: bytes, nonce: bytes) -> bool:
+        """Whether it was presented with this nonce."""
+        held = self._seen.get(ticket)
+        if held is None:
+            return False
+        return held & ~_TIMES_MASK == _first(nonce) or nonce + ticket in self._seen
+
+    def take(self, ticket: bytes, nonce: bytes) -> None:
+        """Count one more presentation."""
+        held = self._seen.get(ticket)
+        if held is None:
+            self._seen.put(ticket, _first(nonce) | 1)
+            self.tickets += 1
+        else:
+            self._seen.put(ticket, held + 1)
+            self._seen.put(nonce + ticket, 0)
+
+
+def _first(nonce: bytes) -> int:
+    return int.from_bytes(nonce[:4], "little") & ~_TIMES_MASK & 0xFFFFFFFF
