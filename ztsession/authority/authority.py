@@ -27,7 +27,7 @@ from ztsession.audit.jsonlines import JsonLinesAudit
 from ztsession.audit.sink import AuditSink
 from ztsession.authority.afterwards import Afterwards
 from ztsession.authority.changes import ChangeLog
-from ztsession.authority.connection import Connection
+from ztsession.authority.connection import Connection, Presented
 from ztsession.authority.decision import Decider, Judged
 from ztsession.authority.keys import AuthorityKeys
 from ztsession.bus.change import Change
@@ -39,7 +39,7 @@ from ztsession.errors import (
     WireError,
     ZtsError,
 )
-from ztsession.handshake.messages import Hello, Outcome, Proof
+from ztsession.handshake.messages import Offer, Outcome
 from ztsession.identity.ed25519 import Ed25519Registry
 from ztsession.policy.catalog import Segment
 from ztsession.policy.engine import PolicyEngine
@@ -142,12 +142,13 @@ class Authority:
         """A fresh connection to this Authority: a ``Transport`` in this process, or what a server runs for
         a socket.
         """
-        return Connection(self)
-
-    def count_stranger(self) -> None:
-        """Count a peer that was refused before it proved anything."""
-        with self._counting:
-            self.strangers_refused += 1
+        return Connection(
+            self.keys.static,
+            offer=self._offer,
+            admit=self.admit,
+            feed=self.feed,
+            refused=self._count_stranger,
+        )
 
     def certificate(self) -> bytes:
         """The root's certificate over the static key, never older than a day."""
@@ -157,32 +158,23 @@ class Authority:
             self._certified = (now, certificate)
         return certificate
 
-    def admit(
-        self,
-        proof: Proof,
-        hello: Hello,
-        *,
-        handshake_hash: bytes,
-        static_key: bytes,
-        nonce: bytes,
-        mark: int,
-        session_secret: bytes,
-    ) -> Outcome:
+    def admit(self, presented: Presented) -> Outcome:
         """Decide a handshake whose message 3 has been read; raises for everything that is not granted.
 
-        ``mark`` is the risk engine's count when ``nonce`` was made. Granted means: audited and stored
-        already.
+        Granted means: audited and stored already.
         """
         try:
             while True:
                 decider = self.decider
-                judged = decider.judge(proof, handshake_hash, static_key, nonce)
+                judged = decider.judge(
+                    presented.proof, presented.handshake_hash, presented.static_key, presented.nonce
+                )
                 with self._lock:
                     # Not by rules that were replaced while the evidence was looked at (L6).
                     if decider is self.decider:
-                        return self._grant(judged, hello, static_key, mark, session_secret)
+                        return self._grant(judged, presented)
         except ZtsError as error:
-            self._audit.record("handshake.refused", cause=str(error)[:512], client=static_key)
+            self._audit.record("handshake.refused", cause=str(error)[:512], client=presented.static_key)
             raise
 
     # ---- For enforcement points
@@ -317,10 +309,16 @@ class Authority:
     def _live(self) -> list[SessionRecord]:
         return self._store.live_sessions(int(self._clock()))
 
-    def _grant(
-        self, judged: Judged, hello: Hello, static_key: bytes, mark: int, session_secret: bytes
-    ) -> Outcome:
+    def _offer(self, nonce: bytes) -> tuple[Offer, int]:
+        return Offer(self.certificate(), self.decider.required, nonce), self.risk.mark()
+
+    def _count_stranger(self) -> None:
+        with self._counting:
+            self.strangers_refused += 1
+
+    def _grant(self, judged: Judged, presented: Presented) -> Outcome:
         self._sweep()
+        hello, static_key = presented.hello, presented.static_key
         session = os.urandom(16)
         old = self._superseded(hello.supersedes, judged, static_key)
         grants = self.decider.grants(judged, session, hello.scopes)
@@ -328,12 +326,12 @@ class Authority:
             raise HandshakeError(
                 f"the policies allow {judged.identity.subject} none of {', '.join(hello.scopes)}"
             )
-        risk = self.risk.open(session, judged.identity.subject, judged.device, mark=mark)
+        risk = self.risk.open(session, judged.identity.subject, judged.device, mark=presented.mark)
         try:
             if risk.mode >= Mode.SUSPENDED:
                 raise HandshakeError(f"the session would begin {risk.mode.name}: {risk.explain()}")
             record = self._record(session, judged, static_key, grants, risk.mode, risk.to_bytes())
-            outcome = self._outcome(record, grants, session_secret)
+            outcome = self._outcome(record, grants, presented.session_secret)
             self._audit.record(
                 "session.granted",
                 session=session,
