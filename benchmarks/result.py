@@ -45,7 +45,8 @@ TARGETS: dict[str, Target] = {
     "P9 hmac.digest": _ratio(">=", 7),
     "P10 bad tag": _ratio("<=", 1.0),
     "P10 unknown": Target("<=", 15, "figure", "<= 15 ns"),
-    "P11": Target("<=", 1.5, "figure", "<= 1.5 ms"),
+    "P11 first": Target("<=", 1.5, "figure", "<= 1.5 ms"),
+    "P11 again": Target("<=", 1.5, "figure", "<= 1.5 ms"),
     "P12": Target("<=", 1, "figure", "the next call"),
     "P14": Target("<=", 60, "figure", "<= 60 ms"),
 }
