@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from c_programs import SANITIZED, build, run
 
 #: Each round is 384 operations of each verifying thread: 3,000,000 in all.
 ROUNDS = 7_813
+
+SANITIZED_RUN = os.environ.get("ZTS_SANITIZED") == "1"
+ITS_OWN = "the program has no part of the instrumented build in it: the plain run is the same"
 
 PLAIN_STORE = (
     "zts_replay.h",
@@ -32,6 +36,7 @@ def counts(output: str) -> dict[str, int]:
     return {name: int(number) for name, number in re.findall(r"(\w+) (\d+)", output)}
 
 
+@pytest.mark.skipif(SANITIZED_RUN, reason=ITS_OWN)
 def test_T17_threads_under_a_race_checker(tmp_path: Path) -> None:
     """Three million operations a thread, with sessions, modes, limits and epochs changing, show no race
     and no error.
@@ -46,6 +51,7 @@ def test_T17_threads_under_a_race_checker(tmp_path: Path) -> None:
     assert min(done["churn"], done["control"]) > 1_000
 
 
+@pytest.mark.skipif(SANITIZED_RUN, reason=ITS_OWN)
 def test_T17_threads_at_full_speed(tmp_path: Path) -> None:
     """The same without the checker, as it is shipped."""
     result = run(build(tmp_path, "threads", "-O3"), ROUNDS)
@@ -53,6 +59,7 @@ def test_T17_threads_at_full_speed(tmp_path: Path) -> None:
     assert counts(result.stdout)["verifier"] >= 3_000_000
 
 
+@pytest.mark.skipif(SANITIZED_RUN, reason=ITS_OWN)
 def test_T17_a_window_without_its_exchange_is_caught(tmp_path: Path) -> None:
     """With the replay window's exchange replaced by a plain store, the same program finds a token
     accepted twice.

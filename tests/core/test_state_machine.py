@@ -5,6 +5,7 @@ must agree.
 from __future__ import annotations
 
 import copy
+import os
 from typing import Any
 
 from hypothesis import settings
@@ -292,7 +293,9 @@ def attempt(call: Any) -> Any:
 
 
 TestProtocol = Protocol.TestCase
-TestProtocol.settings = settings(max_examples=1_000, stateful_step_count=60, deadline=None)
+#: An instrumented run is five times slower, and looks for other things.
+EXAMPLES = 200 if "ZTS_SANITIZED" in os.environ else 20_000 if "ZTS_LONG" in os.environ else 1_000
+TestProtocol.settings = settings(max_examples=EXAMPLES, stateful_step_count=60, deadline=None)
 
 
 def test_the_model_can_disagree() -> None:
