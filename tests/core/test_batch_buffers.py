@@ -155,7 +155,8 @@ def test_a_lease_that_runs_out_inside_a_batch(backend: str) -> None:
     bodies, seen = bytes(size * count), set()
     for _ in range(20):  # a machine that is busy elsewhere may spend the lease before the first token
         tokens = sign_batch(client, handle, NAME, bodies, count=count)
-        point.set_lease(point.now_us() + 10_000)
+        # Ends well inside the batch also on the fastest back end, whose 48 MiB take some 10 ms.
+        point.set_lease(point.now_us() + 2_000)
         codes = names(verify_batch(point, NAME, tokens, bodies))
         accepted = codes.count("OK")
         assert codes == ["OK"] * accepted + ["STALE"] * (count - accepted)
