@@ -205,7 +205,7 @@ SHANI_INLINE void mac_interleaved(const zts_mac_job *jobs, int count, uint8_t (*
 }
 
 /* Whoever used wide registers last (a KEM, a memcpy) may have left their upper halves in use; every instruction here would
- * then wait for them. Measured: a third slower, in any process that had made a handshake. */
+ * then wait for them, in any process that had made a handshake. */
 SHANI static void shani_mac(const zts_mac_job *job, uint8_t tag[ZTS_TOKEN_TAGBYTES]) {
     _mm256_zeroupper();
     mac_one(job, tag);

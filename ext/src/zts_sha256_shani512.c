@@ -1,4 +1,4 @@
-/* The same with AVX-512VL: twice the registers, so that four lanes do not spill. A tenth faster in batches. */
+/* The same with AVX-512VL: twice the registers, so that four lanes do not spill. */
 #if defined(__x86_64__)
 
 #define SHANI __attribute__((target("sha,avx512vl")))

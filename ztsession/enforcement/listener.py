@@ -18,6 +18,7 @@ from ztsession.bus.feed import FeedRequest, FeedSource, read_answer
 from ztsession.enforcement.modes import KnownModes
 from ztsession.errors import ZtsError
 from ztsession.limits import LEASE_US
+from ztsession.policy.tighten import narrower
 from ztsession.risk.levels import Mode
 
 __all__ = ["Listener"]
@@ -141,5 +142,5 @@ class Listener:
 
     def _narrow(self, change: Change) -> None:
         held = self._narrowed.get(change.profile, [2**64 - 1] * 3)
-        self._narrowed[change.profile] = [a & b for a, b in zip(held, change.allowed, strict=True)]
+        self._narrowed[change.profile] = narrower(held, change.allowed)
         self._table.narrow(change.profile, change.allowed)
