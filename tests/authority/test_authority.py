@@ -29,7 +29,8 @@ from ztsession.errors import (
     WireError,
 )
 from ztsession.handshake.refusal import Refusal
-from ztsession.identity.ed25519 import Ed25519Registry
+from ztsession.identity.ed25519 import Ed25519Verifier
+from ztsession.identity.subjects import FileSubjects
 from ztsession.policy.engine import PolicyEngine
 from ztsession.posture.appraisal import PostureAppraiser
 from ztsession.store.sqlite import SqliteStore
@@ -77,7 +78,7 @@ class FailingAudit(MemoryAudit):
 def composed(house: Any, **options: Any) -> tuple[zts.Authority, FailingAudit, SqliteStore]:
     """An Authority of the real parts whose audit log and store the test holds in its hands."""
     decider = Decider(
-        Ed25519Registry(house.rules / "subjects.toml"),
+        Ed25519Verifier(FileSubjects(house.rules / "subjects.toml")),
         PostureAppraiser(house.rules / "devices.toml"),
         PolicyEngine(house.rules),
         posture_required=True,
@@ -753,7 +754,7 @@ class read_only:  # noqa: N801 - reads like the builtins it stands beside
         self._store = store
 
     def __enter__(self) -> None:
-        self._store._rows("PRAGMA query_only = ON")
+        self._store.rows("PRAGMA query_only = ON")
 
     def __exit__(self, *_: object) -> None:
-        self._store._rows("PRAGMA query_only = OFF")
+        self._store.rows("PRAGMA query_only = OFF")

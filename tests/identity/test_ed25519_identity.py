@@ -9,12 +9,13 @@ import pytest
 from ztsession.errors import ConfigurationError, EvidenceError
 from ztsession.identity import (
     Ed25519Identity,
-    Ed25519Registry,
+    Ed25519Verifier,
     IdentityProver,
     IdentityVerifier,
     VerifiedIdentity,
 )
 from ztsession.identity.ed25519 import Ed25519Evidence
+from ztsession.identity.subjects import FileSubjects
 from ztsession.wire import digest
 
 BINDING = bytes(range(32))
@@ -43,17 +44,24 @@ def path(tmp_path, algo, other):
 
 
 @pytest.fixture
-def registry(path):
-    return Ed25519Registry(path)
+def subjects(path):
+    return FileSubjects(path)
 
 
-def test_evidence_gives_the_enrolled_identity(registry, algo, other):
+@pytest.fixture
+def registry(subjects):
+    return Ed25519Verifier(subjects)
+
+
+def test_evidence_gives_the_enrolled_identity(registry, subjects, algo, other):
     """Each subject's evidence yields what the registry says about it, at assurance level 1."""
     assert registry.verify(algo.prove(BINDING), BINDING) == VerifiedIdentity(
-        "algo-7", "algorithm", ("market-maker", "quoter"), "rates", 1
+        "algo-7", "algorithm", ("market-maker", "quoter"), "rates", 1, f"ed25519:{algo.public_key.hex()}"
     )
-    assert registry.verify(other.prove(BINDING), BINDING) == VerifiedIdentity("trader.b", "human", (), "", 1)
-    assert registry.subjects == ("algo-7", "trader.b")
+    assert registry.verify(other.prove(BINDING), BINDING) == VerifiedIdentity(
+        "trader.b", "human", (), "", 1, f"ed25519:{other.public_key.hex()}"
+    )
+    assert subjects.names == ("algo-7", "trader.b")
     assert isinstance(registry, IdentityVerifier)
     assert isinstance(algo, IdentityProver)
 
@@ -86,11 +94,11 @@ def test_H11_a_malleable_signature_is_refused(registry, algo):
         registry.verify(twin.to_bytes(), BINDING)
 
 
-def test_H14_a_subject_taken_out_is_refused_after_reload(registry, path, algo, other):
+def test_H14_a_subject_taken_out_is_refused_after_reload(registry, subjects, path, algo, other):
     """A subject that the operator removed is refused once the file is read again; the rest stays."""
     registry.verify(algo.prove(BINDING), BINDING)
     path.write_text(other.registry_entry("human"))
-    registry.reload()
+    subjects.reload()
     with pytest.raises(EvidenceError):
         registry.verify(algo.prove(BINDING), BINDING)
     registry.verify(other.prove(BINDING), BINDING)
@@ -174,7 +182,7 @@ KEY = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
     [
         (f'[subjects.a]\nkind = "robot"\npublic_key = "{KEY}"\n', 2, "one of algorithm, human, service"),
         (f'[subjects.a]\npublic_key = "{KEY}"\n', 1, "text"),
-        ('[subjects.a]\nkind = "human"\n', 1, "64 digits"),
+        ('[subjects.a]\nkind = "human"\n', 1, "a way to prove it"),
         ('[subjects.a]\nkind = "human"\npublic_key = "abc"\n', 3, "64 digits"),
         (f'[subjects.a]\nkind = "human"\npublic_key = "{"0" * 64}"\n', 3, "an Ed25519 public key"),
         (f'[subjects.a]\nkind = "human"\npublic_key = "{KEY}"\nadmin = true\n', 4, "unknown key"),
@@ -191,10 +199,12 @@ KEY = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
         ),
     ],
 )
-def test_a_wrong_registry_is_reported_and_changes_nothing(registry, path, algo, text, line, expected):
+def test_a_wrong_registry_is_reported_and_changes_nothing(
+    registry, subjects, path, algo, text, line, expected
+):
     """A mistake names file, line and expectation, and the registry in force stays."""
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=expected) as caught:
-        registry.reload()
+        subjects.reload()
     assert (caught.value.file, caught.value.line) == (str(path), line)
     assert registry.verify(algo.prove(BINDING), BINDING).subject == "algo-7"

@@ -277,7 +277,7 @@ def test_another_version_or_program_is_refused_and_left_alone(tmp_path: Path) ->
         connection.close()
     text.write_bytes(b"not a database " * 100)
     for path, told in (
-        (newer, "version 2, expected 1"),
+        (newer, f"version {VERSION + 1}, expected at most {VERSION}"),
         (foreign, "another program"),
         (text, "not a database"),
     ):

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,7 +41,9 @@ from ztsession.errors import (
     ZtsError,
 )
 from ztsession.handshake.messages import Offer, Outcome
-from ztsession.identity.ed25519 import Ed25519Registry
+from ztsession.identity.enrolments import Enrolments
+from ztsession.identity.subjects import AllSubjects, FileSubjects, StoredSubjects
+from ztsession.identity.verifiers import IdentityVerifiers
 from ztsession.policy.catalog import Segment
 from ztsession.policy.engine import PolicyEngine
 from ztsession.policy.grant import Grant
@@ -48,6 +51,7 @@ from ztsession.posture.appraisal import PostureAppraiser
 from ztsession.risk.engine import ModeChange, RiskEngine
 from ztsession.risk.levels import Mode
 from ztsession.risk.signals import Signal
+from ztsession.store.enrolments import SqliteEnrolments
 from ztsession.store.records import SessionRecord
 from ztsession.store.sqlite import SqliteStore
 from ztsession.tickets.secrets import segment_secret
@@ -114,20 +118,25 @@ class Authority:
         """
         directory, rules = Path(state), Path(policy)
 
-        def load() -> Decider:
+        def load(enrolments: Enrolments | None) -> Decider:
+            stored = [] if enrolments is None else [StoredSubjects(enrolments)]
+            subjects = AllSubjects(FileSubjects(rules / "subjects.toml"), *stored)
             return Decider(
-                Ed25519Registry(rules / "subjects.toml"),
+                IdentityVerifiers.from_directory(rules, subjects, clock=clock),
                 PostureAppraiser(rules / "devices.toml"),
                 PolicyEngine(rules),
                 posture_required=posture_required,
                 clock=clock,
             )
 
-        decider, keys = load(), AuthorityKeys.open(directory)
+        load(None)  # a mistake in the rules is told before any state is made
+        keys = AuthorityKeys.open(directory)
         with ExitStack() as opened:
             store = opened.enter_context(SqliteStore(directory / "authority.sqlite"))
+            again = partial(load, SqliteEnrolments(store))
+            decider = again()
             audit = opened.enter_context(JsonLinesAudit(directory / "audit.jsonl", clock=clock))
-            authority = cls(keys, store, audit, decider, load=load, name=name, clock=clock)
+            authority = cls(keys, store, audit, decider, load=again, name=name, clock=clock)
             authority._owned = [opened.pop_all().close]
         return authority
 

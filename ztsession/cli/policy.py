@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ztsession.errors import ConfigurationError
-from ztsession.identity.ed25519 import Ed25519Registry
+from ztsession.identity.subjects import FileSubjects
 from ztsession.policy.catalog import Catalog
 from ztsession.policy.engine import CATALOG_FILE, PolicyEngine
 from ztsession.posture.appraisal import PostureAppraiser
@@ -55,7 +55,7 @@ def _policies(directory: Path) -> str:
 
 
 def _subjects(directory: Path) -> str:
-    return f"subjects: {len(Ed25519Registry(directory / 'subjects.toml').subjects)}"
+    return f"subjects: {len(FileSubjects(directory / 'subjects.toml').names)}"
 
 
 def _devices(directory: Path) -> str:

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from typing import Annotated
 
 from ztsession.errors import ConfigurationError, EvidenceError, WireError
 from ztsession.identity.protocol import BINDING_BYTES, SubjectKind, VerifiedIdentity
+from ztsession.identity.subjects import KINDS, Subject, SubjectRegistry, ed25519_credential
 from ztsession.wire.digest import digest
 from ztsession.wire.names import is_name
-from ztsession.wire.operator_file import Table, read_private_toml, read_toml, write_private
+from ztsession.wire.operator_file import read_private_toml, write_private
 from ztsession.wire.schema import Message, Name, Octets
 from ztsession.wire.signature import SIGNATURE_BYTES, public_key, sign, verify
 
-__all__ = ["ASSURANCE", "Ed25519Evidence", "Ed25519Identity", "Ed25519Registry"]
+__all__ = ["ASSURANCE", "Ed25519Evidence", "Ed25519Identity", "Ed25519Verifier"]
 
 #: Single-factor cryptographic proof: NIST SP 800-63B-4, AAL1.
 ASSURANCE = 1
 
-_KINDS = ("algorithm", "human", "service")
 _LABEL = "ed25519 identity"
 
 
@@ -84,9 +84,9 @@ class Ed25519Identity:
         return public_key(self.signing_seed)
 
     def registry_entry(self, kind: SubjectKind, *, roles: tuple[str, ...] = (), desk: str = "") -> str:
-        """Return the TOML text that enrols this subject in an :class:`Ed25519Registry` file."""
-        if kind not in _KINDS:
-            raise ConfigurationError(f"kind: expected one of {', '.join(_KINDS)}")
+        """Return the TOML text that enrols this subject in ``subjects.toml``."""
+        if kind not in KINDS:
+            raise ConfigurationError(f"kind: expected one of {', '.join(KINDS)}")
         # Text that goes between quotes: a name cannot close them.
         if not all(map(is_name, roles)) or not (is_name(desk) or desk == ""):
             raise ConfigurationError("roles and desk: expected names from A-Z a-z 0-9 . _ : / @ -")
@@ -106,32 +106,13 @@ class Ed25519Identity:
         ).to_bytes()
 
 
-class Ed25519Registry:
-    """The Authority's side: the subjects of a TOML file and their public keys.
+class Ed25519Verifier:
+    """The Authority's side: checks the signature with the key that is enrolled for the subject."""
 
-    [subjects."algo-7"]
-    kind = "algorithm"            # or "human", "service"
-    roles = ["market-maker"]
-    desk = "rates"
-    public_key = "64 hexadecimal digits"
-    """
+    kind = Ed25519Evidence.kind
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Read the registry; ``ConfigurationError`` names file, line and what was expected."""
-        self._path = path
-        self._subjects = _read_subjects(path)
-
-    def reload(self) -> None:
-        """Read the file again: a subject that is gone from it is refused from now on.
-
-        On ``ConfigurationError`` the subjects known before stay as they were.
-        """
-        self._subjects = _read_subjects(self._path)
-
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """The names of all enrolled subjects."""
-        return tuple(self._subjects)
+    def __init__(self, subjects: SubjectRegistry) -> None:
+        self._subjects = subjects
 
     def verify(self, evidence: bytes, binding: bytes) -> VerifiedIdentity:
         """Return the enrolled subject that made ``evidence`` for ``binding``; ``EvidenceError`` otherwise."""
@@ -139,43 +120,27 @@ class Ed25519Registry:
             claim = Ed25519Evidence.from_bytes(evidence)
         except WireError as error:
             raise EvidenceError(f"the identity evidence is malformed: {error}") from None
-        entry = self._subjects.get(claim.subject)
+        subject = self._subjects.named(claim.subject)
+        credential = "" if subject is None else _enrolled_key(subject)
         # A stranger costs one verification too, so that time does not tell which names are enrolled (H23).
-        key = _NOBODY if entry is None else entry.public_key
+        key = bytes.fromhex(credential.removeprefix(_SCHEME)) if credential else _NOBODY
         verify(key, _signed(claim.subject, binding), claim.signature)
-        if entry is None:
-            raise EvidenceError("the subject is not enrolled")
-        return entry.identity
-
-
-@dataclass(frozen=True)
-class _Entry:
-    public_key: bytes
-    identity: VerifiedIdentity
+        if subject is None or not credential:
+            raise EvidenceError("the subject is not enrolled with an Ed25519 key")
+        return subject.identity(ASSURANCE, credential)
 
 
 # The public key of a seed that was thrown away in plain sight: it only keeps the verifier as busy as any
 # other.
 _NOBODY = public_key(digest("nobody"))
+_SCHEME = ed25519_credential(b"")
+
+
+def _enrolled_key(subject: Subject) -> str:
+    return next((text for text in subject.credentials if text.startswith(_SCHEME)), "")
 
 
 def _signed(subject: str, binding: bytes) -> bytes:
     if len(binding) != BINDING_BYTES:
         raise EvidenceError(f"a binding has {BINDING_BYTES} bytes, not {len(binding)}")
     return digest(_LABEL, binding, subject.encode("ascii"))
-
-
-def _read_subjects(path: str | os.PathLike[str]) -> dict[str, _Entry]:
-    root = read_toml(path)
-    root.allow_only("subjects")
-    return {name: _read_entry(name, table) for name, table in root.table("subjects").holders()}
-
-
-def _read_entry(name: str, table: Table) -> _Entry:
-    table.allow_only("kind", "roles", "desk", "public_key")
-    roles = table.texts("roles")
-    if not all(map(is_name, roles)):
-        raise table.error("expected names from A-Z a-z 0-9 . _ : / @ -", "roles")
-    desk = table.name("desk") if table.text("desk", "") else ""
-    kind = cast(SubjectKind, table.word("kind", _KINDS))
-    return _Entry(table.public_key("public_key"), VerifiedIdentity(name, kind, tuple(roles), desk, ASSURANCE))

@@ -1,8 +1,7 @@
 """What every way of proving an identity has in common.
 
 A verifier is a pure decision over bytes: evidence and the binding it must be made for go in, and a
-subject comes out or an error. It keeps no session and does no network traffic, so one more way of proving
-is one more file.
+subject comes out or an error. It keeps no session, so one more way of proving is one more file.
 """
 
 from __future__ import annotations
@@ -10,16 +9,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-__all__ = ["BINDING_BYTES", "IdentityProver", "IdentityVerifier", "SubjectKind", "VerifiedIdentity"]
+__all__ = [
+    "BINDING_BYTES",
+    "EVIDENCE_MAX_BYTES",
+    "IdentityProver",
+    "IdentityVerifier",
+    "SubjectKind",
+    "VerifiedIdentity",
+]
 
 BINDING_BYTES = 32
+#: No identity evidence is longer; checked before anything is parsed.
+EVIDENCE_MAX_BYTES = 24576
 
 SubjectKind = Literal["algorithm", "human", "service"]
 
 
 @dataclass(frozen=True)
 class VerifiedIdentity:
-    """Who has proven to be there, and what the registry says about them."""
+    """Who has proven to be there, and what the registry says about them.
+
+    ``credential`` names what proved it, as enrolled: "ed25519:" and the key in hexadecimal, a SPIFFE ID,
+    "dns:" and a name, "oidc:" with issuer and subject. ``until`` (Unix seconds) is the credential's own end,
+    which no session outlives; None when it has none.
+    """
 
     subject: str
     kind: SubjectKind
@@ -27,6 +40,8 @@ class VerifiedIdentity:
     desk: str
     #: NIST SP 800-63B-4 authentication assurance level reached by this evidence alone, 1 to 3.
     assurance: int
+    credential: str = ""
+    until: int | None = None
 
 
 @runtime_checkable

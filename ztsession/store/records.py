@@ -16,7 +16,7 @@ class SessionRecord:
     """One session. ``id``: 16 bytes; ``static_key``: the client's Noise public key, 32 bytes; times: unix s.
 
     ``grants``: the canonical bytes of each grant; ``superseded_by``: the id of the session that renewed it;
-    ``risk``: the canonical bytes of its risk state, or none.
+    ``risk``: the canonical bytes of its risk state, or none; ``basis``: those of what it rests on, or none.
     """
 
     id: bytes
@@ -30,6 +30,7 @@ class SessionRecord:
     grants: tuple[bytes, ...] = ()
     superseded_by: bytes | None = None
     risk: bytes = b""
+    basis: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

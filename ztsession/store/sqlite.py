@@ -33,9 +33,10 @@ GRANTS_MAX_BYTES: Final = 1 << 22
 _REVOKED: Final = 3
 _BUSY_S: Final = 5.0
 _COLUMNS: Final = (
-    "id, subject, device, static_key, assurance, mode, started_at, expires_at, grants, superseded_by, risk"
+    "id, subject, device, static_key, assurance, mode, started_at, expires_at, grants, superseded_by, "
+    "risk, basis"
 )
-_PUT: Final = f"INSERT OR REPLACE INTO sessions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_PUT: Final = f"INSERT OR REPLACE INTO sessions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _GET: Final = f"SELECT {_COLUMNS} FROM sessions WHERE id = ?"  # noqa: S608 - the columns are a constant
 _LIVE: Final = (
     f"SELECT {_COLUMNS} FROM sessions WHERE expires_at > ? AND superseded_by IS NULL AND mode <> {_REVOKED}"  # noqa: S608
@@ -75,7 +76,7 @@ class SqliteStore:
         """Make all that is written inside durable at once; none of it if any part fails, caught or not."""
         with self._lock:
             if self._depth == 0:
-                self._execute("BEGIN IMMEDIATE")
+                self.execute("BEGIN IMMEDIATE")
                 self._doomed = False
             self._depth += 1
             try:
@@ -108,25 +109,26 @@ class SqliteStore:
             grants,
             record.superseded_by,
             record.risk,
+            record.basis,
         )
         with self.transaction():
             self._guard_revoked(record.id, record.mode)
-            self._execute(_PUT, *values)
+            self.execute(_PUT, *values)
 
     def get_session(self, session: bytes) -> SessionRecord | None:
         """Read one session; None when there is none of this id."""
-        rows = self._rows(_GET, session)
+        rows = self.rows(_GET, session)
         return self._record(rows[0]) if rows else None
 
     def live_sessions(self, now: int) -> list[SessionRecord]:
         """Every session that is neither expired at ``now`` (unix s), superseded nor revoked; oldest first."""
-        return [self._record(row) for row in self._rows(_LIVE, now)]
+        return [self._record(row) for row in self.rows(_LIVE, now)]
 
     def set_mode(self, session: bytes, mode: int, risk: bytes | None = None) -> None:
         """Write a session's mode, and its risk state if given; StoreError if unknown, or revoked already."""
         with self.transaction():
             self._guard_revoked(session, mode)
-            changed = self._execute(
+            changed = self.execute(
                 "UPDATE sessions SET mode = ?, risk = coalesce(?, risk) WHERE id = ?",
                 int(mode),
                 risk,
@@ -141,7 +143,7 @@ class SqliteStore:
         """Keep a signal; False when this source's id was kept before, and then nothing is written."""
         with self.transaction():
             query = "INSERT OR IGNORE INTO signals (source, id, received_at, data) VALUES (?, ?, ?, ?)"
-            return self._execute(query, source, signal_id, now, data).rowcount == 1
+            return self.execute(query, source, signal_id, now, data).rowcount == 1
 
     def revoke(self, session: bytes, until: int) -> None:
         """Refuse this session id until ``until`` (unix s), whether or not it is known; never shortens."""
@@ -150,15 +152,15 @@ class SqliteStore:
             " ON CONFLICT (session) DO UPDATE SET until = max(until, excluded.until)"
         )
         with self.transaction():
-            self._execute(query, session, until)
+            self.execute(query, session, until)
 
     def is_revoked(self, session: bytes, now: int) -> bool:
         """Tell whether a session id is refused at ``now`` (unix s)."""
-        return bool(self._rows("SELECT 1 FROM revocations WHERE session = ? AND until > ?", session, now))
+        return bool(self.rows("SELECT 1 FROM revocations WHERE session = ? AND until > ?", session, now))
 
     def revocations(self, now: int) -> list[bytes]:
         """Every session id that is refused at ``now`` (unix s), sorted."""
-        rows = self._rows("SELECT session FROM revocations WHERE until > ? ORDER BY session", now)
+        rows = self.rows("SELECT session FROM revocations WHERE until > ? ORDER BY session", now)
         return [bytes(row[0]) for row in rows]
 
     # The change feed
@@ -167,14 +169,14 @@ class SqliteStore:
         """Keep a change and give its number: one more than the last, from 1."""
         with self.transaction():
             query = "INSERT INTO changes (segment, made_at, data) VALUES (?, ?, ?)"
-            number = self._execute(query, segment, now, data).lastrowid
+            number = self.execute(query, segment, now, data).lastrowid
             if number is None:
                 raise StoreError("a change was given no number")
             return number
 
     def last_change(self) -> int:
         """The number of the last change ever made; 0 before the first."""
-        rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
+        rows = self.rows("SELECT seq FROM sqlite_sequence WHERE name = 'changes'")
         return int(rows[0][0]) if rows else 0
 
     def changes_after(self, number: int, *, limit: int = 1000) -> list[StoredChange]:
@@ -186,7 +188,7 @@ class SqliteStore:
         with self._lock:
             last = self.last_change()
             query = "SELECT number, segment, data FROM changes WHERE number > ? ORDER BY number LIMIT ?"
-            rows = self._rows(query, number, limit)
+            rows = self.rows(query, number, limit)
         if number > last or number < 0:
             raise StoreError(f"change {number} was never made here; the last is {last}")
         numbers = [row[0] for row in rows]
@@ -200,11 +202,11 @@ class SqliteStore:
     def put_state(self, name: str, data: bytes) -> None:
         """Keep one named piece of state, such as what stands against subjects and devices."""
         with self.transaction():
-            self._execute("INSERT OR REPLACE INTO state (name, data) VALUES (?, ?)", name, data)
+            self.execute("INSERT OR REPLACE INTO state (name, data) VALUES (?, ?)", name, data)
 
     def get_state(self, name: str) -> bytes | None:
         """Read a named piece of state; None when there is none."""
-        rows = self._rows("SELECT data FROM state WHERE name = ?", name)
+        rows = self.rows("SELECT data FROM state WHERE name = ?", name)
         return bytes(rows[0][0]) if rows else None
 
     def prune(self, now: int) -> int:
@@ -220,15 +222,15 @@ class SqliteStore:
             ("DELETE FROM changes WHERE made_at <= ?", now - KEEP_S),
         )
         with self.transaction():
-            return sum(self._execute(query, before).rowcount for query, before in doomed)
+            return sum(self.execute(query, before).rowcount for query, before in doomed)
 
     def _guard_revoked(self, session: bytes, mode: int) -> None:
-        rows = self._rows("SELECT mode FROM sessions WHERE id = ?", session)
+        rows = self.rows("SELECT mode FROM sessions WHERE id = ?", session)
         if rows and rows[0][0] == _REVOKED and mode != _REVOKED:
             raise StoreError("a revoked session stays revoked")
 
     def _record(self, row: tuple[Any, ...]) -> SessionRecord:
-        *plain, packed, superseded_by, risk = row
+        *plain, packed, superseded_by, risk, basis = row
         with self._failures():
             grants = canonical.decode(packed, max_bytes=GRANTS_MAX_BYTES)
         if not isinstance(grants, list) or not all(isinstance(grant, bytes) for grant in grants):
@@ -246,13 +248,16 @@ class SqliteStore:
             grants=tuple(grants),
             superseded_by=superseded_by,
             risk=risk,
+            basis=basis,
         )
 
-    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """Ask, for the tables of this room alone."""
         with self._lock, self._failures():
             return self._open().execute(query, values).fetchall()
 
-    def _execute(self, query: str, *values: object) -> sqlite3.Cursor:
+    def execute(self, query: str, *values: object) -> sqlite3.Cursor:
+        """Write inside a transaction, for the tables of this room alone."""
         with self._failures():
             connection = self._open()
             # SQLite abandons a transaction on some errors; what follows must not commit by itself.
@@ -264,7 +269,7 @@ class SqliteStore:
         if self._doomed:
             raise StoreError(f"{self._path}: a part of the transaction failed, so none of it was kept")
         try:
-            self._execute("COMMIT")
+            self.execute("COMMIT")
         except StoreError:
             self._roll_back()
             raise

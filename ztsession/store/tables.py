@@ -15,7 +15,7 @@ from ztsession.errors import StoreError
 __all__ = ["APPLICATION_ID", "VERSION", "create", "is_empty"]
 
 APPLICATION_ID: Final = 0x5A_54_53_31
-VERSION: Final = 1
+VERSION: Final = 2
 
 _TABLES: Final = """
 CREATE TABLE sessions (
@@ -57,33 +57,52 @@ CREATE TABLE state (
     data BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
+#: What each later version added to the one before.
+_ADDED: Final = {
+    2: """
+ALTER TABLE sessions ADD COLUMN basis BLOB NOT NULL DEFAULT x'';
+CREATE TABLE enrolments (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    revision INTEGER NOT NULL CHECK (revision > 0),
+    data BLOB NOT NULL,
+    PRIMARY KEY (kind, name)
+) STRICT, WITHOUT ROWID;
+"""
+}
 
 
 def is_empty(connection: sqlite3.Connection) -> bool:
-    """Tell whether the file has no tables yet; StoreError unless it is that, or this version's. Writes
-    nothing.
+    """Tell whether the file has no tables yet; StoreError unless it is that, or of this version or an older
+    one. Writes nothing.
     """
+    return _version(connection) == 0
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Bring the file to this version, wholly or not at all, unless another process just did."""
+    connection.execute("BEGIN IMMEDIATE")
+    found = _version(connection)
+    scripts = [] if found else [_TABLES]
+    scripts += [script for version, script in _ADDED.items() if version > found]
+    for statement in (each for script in scripts for each in script.split(";\n")):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
     version = _pragma(connection, "user_version")
     application = _pragma(connection, "application_id")
     tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if (version, application, tables) == (0, 0, 0):
-        return True
+        return 0
     if application != APPLICATION_ID:
         raise StoreError("the file is another program's database")
-    if version != VERSION:
-        raise StoreError(f"the file has version {version}, expected {VERSION}")
-    return False
-
-
-def create(connection: sqlite3.Connection) -> None:
-    """Create the tables, all or none, unless another process just did."""
-    connection.execute("BEGIN IMMEDIATE")
-    if is_empty(connection):
-        for statement in _TABLES.split(";\n"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute("COMMIT")
+    if not 1 <= version <= VERSION:
+        raise StoreError(f"the file has version {version}, expected at most {VERSION}")
+    return version
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -164,12 +164,14 @@ class Table:
             yield key, self.table(key)
 
     def holders(self) -> Iterator[tuple[str, Table]]:
-        """Return each name and its table; a name must be one, and each ``public_key`` belong to one name."""
+        """Return each name and its table; a name must be one, and a ``public_key`` belong to one name."""
         owner: dict[bytes, str] = {}
         for name, table in self.tables():
             if not is_name(name):
                 raise table.error("expected a name of 1 to 128 characters from A-Z a-z 0-9 . _ : / @ -")
-            other = owner.setdefault(table.public_key("public_key"), name)
+            other = (
+                owner.setdefault(table.public_key("public_key"), name) if table.has("public_key") else name
+            )
             if other != name:
                 # Two behind one key could each pass for the other.
                 raise table.error(f"expected a key of its own, {other} has the same", "public_key")

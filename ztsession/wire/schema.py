@@ -16,6 +16,8 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self, get_type_hints, runtime_checkable
 
+import msgpack  # type: ignore[import-untyped]
+
 from ztsession.errors import WireError
 from ztsession.wire import canonical
 from ztsession.wire.names import is_name, is_scope
@@ -34,9 +36,11 @@ __all__ = [
     "Rule",
     "Scope",
     "Text",
+    "kind_of",
 ]
 
 VERSION = 1
+_FIELDS_MAX = 64
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,28 @@ class Message:
     def _check(self) -> None:
         for name, rule in _rules(type(self)).items():
             rule.check(getattr(self, name), f"{self.kind}.{name}")
+
+
+def kind_of(data: bytes, *, max_bytes: int) -> str:
+    """Return the kind that an encoded message claims, to choose its reader by; :class:`WireError` if none.
+
+    Nothing else is checked: the reader that is chosen reads all of it again, strictly.
+    """
+    if len(data) > max_bytes:
+        raise WireError(f"message of {len(data)} bytes is over the limit of {max_bytes}")
+    reader = msgpack.Unpacker(max_buffer_size=max_bytes, strict_map_key=True)
+    reader.feed(data)
+    try:
+        for _ in range(min(reader.read_map_header(), _FIELDS_MAX)):
+            if reader.unpack() == "kind":
+                kind = reader.unpack()
+                if isinstance(kind, str):
+                    return kind
+                break
+            reader.skip()
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException):
+        pass
+    raise WireError("message says no kind")
 
 
 @runtime_checkable
