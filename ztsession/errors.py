@@ -21,6 +21,7 @@ __all__ = [
     "InstallationError",
     "Malformed",
     "NotPermitted",
+    "Overloaded",
     "PolicyError",
     "ReauthRequired",
     "Replayed",
@@ -72,6 +73,12 @@ class HandshakeError(ZtsError):
 
 class EvidenceError(HandshakeError):
     """Identity or posture evidence did not hold; the peer hears only that it was refused."""
+
+
+class Overloaded(HandshakeError):
+    """Too many handshakes at once, from this source or in all; wait and try again."""
+
+    reason = "busy"
 
 
 class InstallationError(ZtsError):
