@@ -61,6 +61,7 @@
 #define ZTS_IDLE_S 900                    /* NIST SP 800-63B-4, AAL3: idle <= 15 min */
 #define ZTS_LIFETIME_S 43200              /* NIST SP 800-63B-4, AAL3: overall <= 12 h */
 #define ZTS_POSTURE_MAX_AGE_S 600
+#define ZTS_OVERLAP_S 10                  /* a renewed session's old keys, for messages in flight */
 #define ZTS_COOKIE_SECRET_S 120           /* as WireGuard */
 #define ZTS_HANDSHAKES_PER_SOURCE_PER_S 50 /* as WireGuard */
 #define ZTS_CLOCK_WINDOW_US 10000000      /* how long one observation of the point's clock counts */

@@ -132,6 +132,19 @@ zts_status zts_table_set_mode(const zts_table *t, uint64_t handle, zts_mode mode
     return status;
 }
 
+zts_status zts_table_shorten(const zts_table *t, uint64_t handle, uint64_t in_us) {
+    zts_slot *slot;
+    uint64_t locked;
+    zts_status status = lock_live(t, handle, &slot, &locked);
+    if (status != ZTS_DONE) return status;
+    const uint64_t now_us = zts_clock_now_us(&t->header->clock, 1), left_us = UINT64_MAX - now_us;
+    const uint64_t ends_us = now_us + (in_us < left_us ? in_us : left_us);
+    /* Under the lock nobody else writes it, and it only ever comes nearer. */
+    if (ends_us < ZTS_GET(slot->expires_at_us)) ZTS_SET(slot->expires_at_us, ends_us);
+    zts_slot_unlock(slot, locked);
+    return status;
+}
+
 /* The slot is locked: forgets its session, and lets others have it. */
 static void retire(const zts_table *t, zts_slot *slot, uint64_t locked, zts_mode as) {
     static const zts_keyring nothing;

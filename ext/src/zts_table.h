@@ -170,6 +170,9 @@ zts_status zts_table_narrow(const zts_table *table, const uint8_t digest[ZTS_SHA
 /* NORMAL, RESTRICTED or SUSPENDED. Ends the session when a writer is stuck inside: a decision must not get lost. */
 zts_status zts_table_set_mode(const zts_table *table, uint64_t handle, zts_mode mode) ZTS_MUST_USE;
 
+/* The session ends `in_us` from now, if that is earlier than it would have. */
+zts_status zts_table_shorten(const zts_table *table, uint64_t handle, uint64_t in_us) ZTS_MUST_USE;
+
 /* Ends a session and wipes its keys. `as` is REVOKED (its handle is answered so until the slot is reused) or FREE. When
  * it returns, no later call is accepted, also if a writer is stuck inside the slot: wiping is then left to a sweep. */
 zts_status zts_table_end(const zts_table *table, uint64_t handle, zts_mode as) ZTS_MUST_USE;

@@ -59,6 +59,7 @@ from ztsession.zts cimport (
     zts_table_narrow,
     zts_table_set_mode,
     zts_table_shape,
+    zts_table_shorten,
     zts_table_slot,
     zts_table_slot_of,
     zts_table_sweep,
@@ -299,6 +300,10 @@ cdef class Table:
             raise ValueError(f"mode is {mode!r}, expected one of {MODES[1:4]}")
         cdef int number = MODES.index(mode)
         return zts_table_set_mode(&self.table, handle, <zts_mode>number) == ZTS_DONE
+
+    def shorten(self, uint64_t handle, uint64_t in_us):
+        """The session ends ``in_us`` microseconds from now, if not earlier anyway. False when it is not here."""
+        return zts_table_shorten(&self.table, handle, in_us) == ZTS_DONE
 
     def end(self, uint64_t handle, *, bint revoked):
         """Ends a session and wipes its keys; its handle is then REVOKED, or unknown. False: not here."""

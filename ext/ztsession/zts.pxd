@@ -35,6 +35,9 @@ cdef extern from "zts_limits.h" nogil:
         ZTS_LEASE_US
         ZTS_IDLE_S
         ZTS_LIFETIME_S
+        ZTS_HANDSHAKES_PER_SOURCE_PER_S
+        ZTS_COOKIE_SECRET_S
+        ZTS_OVERLAP_S
         ZTS_POSTURE_MAX_AGE_S
 
 
@@ -187,6 +190,7 @@ cdef extern from "zts_table.h" nogil:
     zts_status zts_table_install(const zts_table *table, const zts_installation *what, uint64_t *handle)
     zts_status zts_table_narrow(const zts_table *table, const uint8_t *digest, const uint64_t *allowed)
     zts_status zts_table_set_mode(const zts_table *table, uint64_t handle, zts_mode mode)
+    zts_status zts_table_shorten(const zts_table *table, uint64_t handle, uint64_t in_us)
     zts_status zts_table_end(const zts_table *table, uint64_t handle, zts_mode as_)
     uint32_t zts_table_sweep(const zts_table *table, uint32_t first, uint32_t count)
 

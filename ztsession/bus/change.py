@@ -27,14 +27,14 @@ _REVOKED: Final = 3
 class Change(Message, kind="change", max_bytes=CHANGE_MAX_BYTES):
     """One change; make it with ``set_mode``, ``revoke``, ``narrow`` or ``heartbeat``.
 
-    ``what``: "mode" | "revoke" | "narrow" | "heartbeat". ``number``: from 1, 0 while not yet numbered.
+    ``what``: "mode" | "revoke" | "retire" | "narrow" | "heartbeat". ``number``: from 1, 0 while not yet numbered.
     ``session``: 16 bytes or none. ``mode``: 0 NORMAL .. 3 REVOKED. ``profile``: a grant's profile_digest (32
     bytes) or none. ``allowed``: three u64 bitmaps. ``sent_at``: unix microseconds by the Authority's clock,
     to measure delay by and never to decide by. Fields that a kind of change does not use are empty or 0.
     """
 
     number: Annotated[int, Integer(0, 2**63 - 1)]
-    what: Annotated[str, OneOf(("mode", "revoke", "narrow", "heartbeat"))]
+    what: Annotated[str, OneOf(("mode", "revoke", "retire", "narrow", "heartbeat"))]
     session: Annotated[bytes, Octets.exactly(16, or_empty=True)] = b""
     mode: Annotated[int, Integer(0, _REVOKED)] = 0
     profile: Annotated[bytes, Octets.exactly(32, or_empty=True)] = b""
@@ -50,6 +50,11 @@ class Change(Message, kind="change", max_bytes=CHANGE_MAX_BYTES):
     def revoke(cls, session: bytes, *, number: int = 0, sent_at: int = 0) -> Change:
         """End one session for good."""
         return cls(number, "revoke", session=session, mode=_REVOKED, sent_at=sent_at)
+
+    @classmethod
+    def retire(cls, session: bytes, *, number: int = 0, sent_at: int = 0) -> Change:
+        """End one session that was renewed, once the messages that are under way have arrived."""
+        return cls(number, "retire", session=session, sent_at=sent_at)
 
     @classmethod
     def narrow(cls, profile: bytes, allowed: list[int], *, number: int = 0, sent_at: int = 0) -> Change:
@@ -83,6 +88,7 @@ class Change(Message, kind="change", max_bytes=CHANGE_MAX_BYTES):
 _USED: Final[dict[str, frozenset[str]]] = {
     "mode": frozenset({"session"}),
     "revoke": frozenset({"session"}),
+    "retire": frozenset({"session"}),
     "narrow": frozenset({"profile", "allowed"}),
     "heartbeat": frozenset(),
 }

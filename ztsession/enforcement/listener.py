@@ -17,7 +17,7 @@ from ztsession.bus.change import Change
 from ztsession.bus.feed import FeedRequest, FeedSource, read_answer
 from ztsession.enforcement.modes import KnownModes
 from ztsession.errors import ZtsError
-from ztsession.limits import LEASE_US
+from ztsession.limits import LEASE_US, OVERLAP_S
 from ztsession.policy.tighten import narrower
 from ztsession.risk.levels import Mode
 
@@ -45,16 +45,16 @@ class Listener:
         self._lock = threading.RLock()
         self._applied = 0
         self._heard, self._deaf = False, False
-        self._modes = KnownModes()
+        self._modes, self._retired = KnownModes(), KnownModes()
         #: Bitmaps of profiles that were narrowed: holds for tickets that are presented later, too.
         self._narrowed: dict[bytes, list[int]] = {}
         # Nothing was heard yet, so nothing is trusted yet.
         table.set_lease(0)
 
     def mode_of(self, session: bytes) -> str:
-        """The mode that a session starts with when it is installed."""
+        """The mode that a session starts with when it is installed; none ("REVOKED") once it was renewed."""
         with self._lock:
-            return self._modes.get(session).name
+            return max(self._modes.get(session), self._retired.get(session)).name
 
     @property
     def heard(self) -> bool:
@@ -90,6 +90,7 @@ class Listener:
         """Forget modes that no session of today can have."""
         with self._lock:
             self._modes.age(self._table.now_us())
+            self._retired.age(self._table.now_us())
 
     def renarrow(self, profile: bytes) -> None:
         """A profile has come (back) into the table: what was taken from it stays taken."""
@@ -126,6 +127,8 @@ class Listener:
             self._narrow(change)
         elif change.what in ("mode", "revoke"):
             self._set_mode(change.session, Mode(change.mode))
+        elif change.what == "retire":
+            self._retire(change.session)
 
     def _set_mode(self, session: bytes, mode: Mode) -> None:
         if self._modes.get(session) is Mode.REVOKED:
@@ -139,6 +142,13 @@ class Listener:
         handle = self._handle_of(session)
         if handle is not None:
             self._table.set_mode(handle, mode.name)
+
+    def _retire(self, session: bytes) -> None:
+        # Kept apart from the modes: until it is over, a revocation must still be able to end it at once.
+        self._retired.put(session, Mode.REVOKED)
+        handle = self._handle_of(session)
+        if handle is not None:
+            self._table.shorten(handle, OVERLAP_S * 1_000_000)
 
     def _narrow(self, change: Change) -> None:
         held = self._narrowed.get(change.profile, [2**64 - 1] * 3)
