@@ -17,7 +17,8 @@ class Transport(Protocol):
 
     In one process the point itself and ``Authority.connection()`` are transports; over a socket it is
     ``ztsession.integrations.stream.SocketTransport``, over HTTP ``HttpTransport`` in
-    ``ztsession.integrations.http``. One that lies in a channel with a name of its own has it in the attribute ``channel_binding``.
+    ``ztsession.integrations.http``. One that lies in a channel with a name of its own has it in the attribute
+    ``channel_binding``.
     """
 
     def exchange(self, message: bytes) -> bytes:
