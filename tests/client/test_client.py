@@ -28,7 +28,7 @@ from ztsession.handshake.states import start_responder
 from ztsession.identity import certificate
 from ztsession.limits import SEQUENCE_MAX
 from ztsession.testing import pair
-from ztsession.wire.signature import public_key
+from ztsession.wire.signature import SeedSigner, public_key
 
 STATIC, ROOT = b"a" * 32, b"r" * 32
 COOKIE = b"c" * 32
@@ -40,7 +40,7 @@ class Authority:
     def __init__(self, *outcomes: Outcome, not_after: int = 2**40, demand: bool = False) -> None:
         self._outcomes, self._demand, self._state = list(outcomes), demand, None
         static = DhKeyPair(STATIC).public
-        self._certificate = certificate.issue(ROOT, static, "authority", 0, not_after)
+        self._certificate = certificate.issue(SeedSigner(ROOT), static, "authority", 0, not_after)
         self.hellos: list[Hello] = []
         self.proof: Proof | None = None
 

@@ -26,10 +26,10 @@ from ztsession.policy.catalog import Catalog
 from ztsession.risk.levels import Mode
 from ztsession.testing import TestAuthority
 from ztsession.testing.pair import _catalog_text
-from ztsession.wire.signature import public_key
+from ztsession.wire.signature import SeedSigner
 
-SEED = b"s" * 32
-KEY = public_key(SEED)
+STRANGER = SeedSigner(b"s" * 32)
+KEY = STRANGER.public_key
 OPERATIONS = {"orders.submit": {}, "orders.cancel": {}, "orders.status": {"effect": "read", "stale": "2s"}}
 LEASE_S = 5
 
@@ -172,18 +172,18 @@ def test_R6_nothing_brings_a_revoked_session_back(scene: Scene):
 # ---- Answers
 
 
-def altered(scene: Scene, change: Callable[[FeedAnswer], FeedAnswer] | None, seed: bytes) -> None:
+def altered(scene: Scene, change: Callable[[FeedAnswer], FeedAnswer] | None, signer: SeedSigner) -> None:
     def answer(data: bytes) -> bytes:
         asked = FeedRequest.from_bytes(data)
         true = FeedAnswer(asked.segment, asked.nonce, asked.after, [], complete=True)
-        return (change(true) if change else true).sign(seed)
+        return (change(true) if change else true).sign(signer)
 
     scene.line.answer = answer
 
 
 def test_R5_a_forged_answer_is_not_believed(scene: Scene, caplog: pytest.LogCaptureFixture):
     """Only the Authority's signature prolongs a lease; the exact cause is in the log, once."""
-    altered(scene, None, SEED)
+    altered(scene, None, STRANGER)
     scene.clock.advance(LEASE_S - 1)
     before = scene.point.table.lease_deadline_us
     assert not scene.point.maintain()
@@ -262,7 +262,11 @@ def test_R6_an_answer_to_another_question_is_refused(field: str):
     request = FeedRequest("orders", b"n" * 32, 7)
     changes = [Change.revoke(bytes([n]) * 16, number=n).to_bytes() for n in (8, 9, 10)]
     good = {"segment": "orders", "nonce": b"n" * 32, "after": 7, "changes": changes, "complete": True}
-    assert [c.number for c in read_answer(FeedAnswer(**good).sign(SEED), request, KEY).changes] == [8, 9, 10]
+    assert [c.number for c in read_answer(FeedAnswer(**good).sign(STRANGER), request, KEY).changes] == [
+        8,
+        9,
+        10,
+    ]
     wrong: dict[str, dict[str, Any]] = {
         "segment": {"segment": "md"},
         "nonce": {"nonce": b"m" * 32},
@@ -271,7 +275,7 @@ def test_R6_an_answer_to_another_question_is_refused(field: str):
         "duplicate": {"changes": [changes[0], *changes]},
     }
     with pytest.raises(WireError, match="feed answer"):
-        read_answer(FeedAnswer(**{**good, **wrong[field]}).sign(SEED), request, KEY)
+        read_answer(FeedAnswer(**{**good, **wrong[field]}).sign(STRANGER), request, KEY)
 
 
 def test_the_largest_answer_fits_its_message():
@@ -282,7 +286,7 @@ def test_the_largest_answer_fits_its_message():
         for n in range(1, CHANGES_MAX + 1)
     ]
     request = FeedRequest("s" * 32, b"n" * 32, last - CHANGES_MAX)
-    answer = FeedAnswer(request.segment, request.nonce, request.after, changes, complete=True).sign(SEED)
+    answer = FeedAnswer(request.segment, request.nonce, request.after, changes, complete=True).sign(STRANGER)
     assert len(read_answer(answer, request, KEY).changes) == CHANGES_MAX
 
 

@@ -8,7 +8,7 @@ from ztsession.errors import EvidenceError
 from ztsession.handshake import start_initiator, start_responder
 from ztsession.handshake.keys import DhKeyPair
 from ztsession.identity.certificate import issue, verify
-from ztsession.wire.signature import Signed, public_key
+from ztsession.wire.signature import SeedSigner, Signed, public_key
 
 ROOT, OTHER_ROOT = b"r" * 32, b"o" * 32
 SERVER, THIEF = b"s" * 32, b"t" * 32
@@ -18,7 +18,7 @@ BEGIN, END = 1_000_000, 2_000_000
 
 @pytest.fixture
 def certificate():
-    return issue(ROOT, STATIC, "authority-1", BEGIN, END)
+    return issue(SeedSigner(ROOT), STATIC, "authority-1", BEGIN, END)
 
 
 @pytest.mark.parametrize("now", [BEGIN, BEGIN + 0.5, END - 0.001])
@@ -54,7 +54,9 @@ def test_another_root_or_key_is_refused(certificate):
         verify(certificate, public_key(OTHER_ROOT), STATIC, BEGIN)
     with pytest.raises(EvidenceError, match="another static key"):
         verify(certificate, public_key(ROOT), DhKeyPair(THIEF).public, BEGIN)
-    foreign = Signed.make(ROOT, "some other purpose", Signed.from_bytes(certificate).body).to_bytes()
+    foreign = Signed.make(
+        SeedSigner(ROOT), "some other purpose", Signed.from_bytes(certificate).body
+    ).to_bytes()
     with pytest.raises(EvidenceError, match="not from the pinned root"):
         verify(foreign, public_key(ROOT), STATIC, BEGIN)
 
@@ -78,7 +80,7 @@ def test_malformed_certificates_are_refused(data):
 def test_a_certificate_needs_time():
     """No certificate is issued that ends before it begins."""
     with pytest.raises(ValueError, match="not_before"):
-        issue(ROOT, STATIC, "authority-1", BEGIN, BEGIN)
+        issue(SeedSigner(ROOT), STATIC, "authority-1", BEGIN, BEGIN)
 
 
 @pytest.mark.parametrize(("server", "holds"), [(SERVER, True), (THIEF, False)])

@@ -28,7 +28,7 @@ from ztsession.tickets.installation import InstallRefusal
 from ztsession.tickets.profile import operation_names, profile_of
 from ztsession.tickets.ticket import _context, _signed
 from ztsession.wire import canonical
-from ztsession.wire.signature import public_key, sign
+from ztsession.wire.signature import SeedSigner, public_key, sign
 
 NOW = 1_900_000_000
 SEED, SECRET = b"s" * 32, b"x" * 32
@@ -57,7 +57,7 @@ BODY = TicketBody(GRANT.to_bytes(), SECRET, NOW, "authority")
 def sealed(
     body: TicketBody = BODY, segment: str = "orders", key: SegmentKey = KEY, seed: bytes = SEED
 ) -> bytes:
-    return seal_ticket(body, segment, key.public, NOW + 3600, seed)
+    return seal_ticket(body, segment, key.public, NOW + 3600, SeedSigner(seed))
 
 
 def reopened(ticket: bytes, key: SegmentKey = KEY, now: float = NOW) -> tuple[Grant, TicketBody]:

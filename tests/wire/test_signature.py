@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ztsession.errors import EvidenceError, WireError
-from ztsession.wire.signature import Signed, check_public_key, public_key, sign, verify
+from ztsession.wire.signature import SeedSigner, Signed, check_public_key, public_key, sign, verify
 
 SEED = bytes(range(32))
 ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -68,7 +68,7 @@ def test_sizes_are_exact(size):
 
 def test_an_envelope_holds_for_its_label_context_and_body_only():
     """Each of key, label, context and body is covered by the signature."""
-    signed = Signed.make(SEED, "label", b"body", b"context")
+    signed = Signed.make(SeedSigner(SEED), "label", b"body", b"context")
     again = Signed.from_bytes(signed.to_bytes())
     assert again.check(public_key(SEED), "label", b"context") == b"body"
     for key, label, context in [
@@ -84,7 +84,7 @@ def test_an_envelope_holds_for_its_label_context_and_body_only():
 
 def test_every_bit_of_an_envelope_counts():
     """Whatever bit of the encoded envelope is flipped, it no longer holds."""
-    data = Signed.make(SEED, "label", b"body").to_bytes()
+    data = Signed.make(SeedSigner(SEED), "label", b"body").to_bytes()
     for position in range(len(data) * 8):
         flipped = bytearray(data)
         flipped[position // 8] ^= 1 << position % 8

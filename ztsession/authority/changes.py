@@ -16,6 +16,7 @@ from ztsession.bus.feed import CHANGES_MAX, FeedAnswer, FeedRequest
 from ztsession.bus.inprocess import InProcessBus
 from ztsession.risk.levels import Mode
 from ztsession.store.sqlite import KEEP_S, SqliteStore
+from ztsession.wire.signature import Signer
 
 __all__ = ["ChangeLog"]
 
@@ -25,10 +26,8 @@ _FORGOTTEN = "changes-forgotten"
 class ChangeLog:
     """Numbers changes in the store, pushes them on the bus, and answers points that ask. Thread-safe."""
 
-    def __init__(
-        self, store: SqliteStore, signing_seed: bytes, *, clock: Callable[[], float] = time.time
-    ) -> None:
-        self._store, self._signing_seed, self._clock = store, signing_seed, clock
+    def __init__(self, store: SqliteStore, signer: Signer, *, clock: Callable[[], float] = time.time) -> None:
+        self._store, self._signer, self._clock = store, signer, clock
         self._bus = InProcessBus()
         self._made = threading.Condition()
         self._last = store.last_change()
@@ -74,7 +73,7 @@ class ChangeLog:
             changes=[change.data for change in stored[:CHANGES_MAX]],
             complete=len(stored) <= CHANGES_MAX,
         )
-        return answer.sign(self._signing_seed)
+        return answer.sign(self._signer)
 
     def prune(self, now: int) -> None:
         """Delete what can matter to nobody at ``now`` (Unix seconds), here and in the rest of the store."""

@@ -18,7 +18,7 @@ from ztsession.handshake.keys import DhKeyPair
 from ztsession.identity import certificate
 from ztsession.tickets.segment_key import SegmentKey
 from ztsession.wire.operator_file import read_private_toml, write_private
-from ztsession.wire.signature import public_key
+from ztsession.wire.signature import SeedSigner
 
 __all__ = ["AuthorityKeys"]
 
@@ -31,9 +31,9 @@ class AuthorityKeys:
     """Three seeds of 32 bytes and the place of the segments' keys."""
 
     directory: Path
-    root: bytes = field(repr=False)
+    root: SeedSigner = field(repr=False)
     static: bytes = field(repr=False)
-    signing: bytes = field(repr=False)
+    signing: SeedSigner = field(repr=False)
     _segments: dict[str, SegmentKey] = field(default_factory=dict, repr=False, compare=False)
     _making: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
@@ -52,17 +52,17 @@ class AuthorityKeys:
         table = read_private_toml(path)
         table.allow_only(*_SEEDS)
         root, static, signing = (table.octets(name, 32) for name in _SEEDS)
-        return cls(directory, root, static, signing)
+        return cls(directory, SeedSigner(root), static, SeedSigner(signing))
 
     @property
     def root_public(self) -> bytes:
         """What clients pin, 32 bytes."""
-        return public_key(self.root)
+        return self.root.public_key
 
     @property
     def signing_public(self) -> bytes:
         """What enforcement points pin, 32 bytes."""
-        return public_key(self.signing)
+        return self.signing.public_key
 
     def certificate(self, name: str, now: float) -> bytes:
         """A certificate over the static key, valid from one hour before ``now`` (Unix seconds)."""

@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple, Protocol
 from ztsession.bus.change import Change
 from ztsession.errors import EvidenceError, WireError
 from ztsession.wire.schema import Flag, Integer, ListOf, Message, Octets, Text
-from ztsession.wire.signature import Signed
+from ztsession.wire.signature import Signed, Signer
 
 __all__ = ["CHANGES_MAX", "FeedAnswer", "FeedRequest", "FeedSource", "News", "read_answer"]
 
@@ -50,9 +50,9 @@ class FeedAnswer(Message, kind="feed-answer", max_bytes=32768):
     changes: Annotated[list[bytes], ListOf(Octets(1024, min_bytes=1), CHANGES_MAX)]
     complete: Annotated[bool, Flag()]
 
-    def sign(self, seed: bytes) -> bytes:
-        """The signed form; ``seed`` is the Authority's Ed25519 seed."""
-        return Signed.make(seed, _LABEL, self.to_bytes()).to_bytes()
+    def sign(self, authority: Signer) -> bytes:
+        """The form that the Authority signed."""
+        return Signed.make(authority, _LABEL, self.to_bytes()).to_bytes()
 
 
 class FeedSource(Protocol):

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from ztsession.errors import EvidenceError, WireError
 from ztsession.wire.schema import Integer, Message, Name, Octets
-from ztsession.wire.signature import Signed
+from ztsession.wire.signature import Signed, Signer
 
 __all__ = ["Certificate", "issue", "verify"]
 
@@ -31,8 +31,8 @@ class Certificate(Message, kind="authority-certificate", max_bytes=512):
     not_after: Annotated[int, Integer(0, _LAST_SECOND)]
 
 
-def issue(root_seed: bytes, static_public: bytes, name: str, not_before: int, not_after: int) -> bytes:
-    """Return a certificate over ``static_public`` (X25519, 32 bytes), signed with the root's Ed25519 seed.
+def issue(root: Signer, static_public: bytes, name: str, not_before: int, not_after: int) -> bytes:
+    """Return a certificate over ``static_public`` (X25519, 32 bytes), signed by the root.
 
     ``not_before`` and ``not_after`` are Unix seconds, the latter excluded. ``ValueError`` if there is no
     time between.
@@ -40,7 +40,7 @@ def issue(root_seed: bytes, static_public: bytes, name: str, not_before: int, no
     if not_before >= not_after:
         raise ValueError("a certificate needs not_before < not_after")
     body = Certificate(name, static_public, not_before, not_after).to_bytes()
-    return Signed.make(root_seed, _LABEL, body).to_bytes()
+    return Signed.make(root, _LABEL, body).to_bytes()
 
 
 def verify(certificate: bytes, pinned_root_public: bytes, static_public: bytes, now: float) -> Certificate:

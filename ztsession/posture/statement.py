@@ -13,7 +13,7 @@ from typing import Annotated
 
 from ztsession.errors import EvidenceError, WireError
 from ztsession.wire.schema import Integer, MapOf, Message, Name, Octets, Text
-from ztsession.wire.signature import Signed
+from ztsession.wire.signature import SeedSigner, Signed
 
 __all__ = ["NONCE_BYTES", "Claim", "PostureStatement", "sign_statement"]
 
@@ -34,7 +34,7 @@ class PostureStatement(Message, kind="posture-statement", max_bytes=16384):
 
 def sign_statement(statement: PostureStatement, device_seed: bytes, binding: bytes) -> bytes:
     """Return the evidence: the statement and the device's signature over it and the binding."""
-    return Signed.make(device_seed, _LABEL, statement.to_bytes(), binding).to_bytes()
+    return Signed.make(SeedSigner(device_seed), _LABEL, statement.to_bytes(), binding).to_bytes()
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from ztsession.policy.grant import Grant
 from ztsession.risk.levels import Mode
 from ztsession.tickets.segment_key import SegmentKey
 from ztsession.tickets.ticket import TicketBody, seal_ticket
-from ztsession.wire.signature import public_key
+from ztsession.wire.signature import SeedSigner
 
 __all__ = ["TestAuthority", "pair"]
 
@@ -40,7 +40,7 @@ class TestAuthority:
 
     def __init__(self, segment: Segment, *, clock: Callable[[], float] = time.time) -> None:
         self._segment, self._clock = segment, clock
-        self._key, self._seed = SegmentKey.generate(segment.name), os.urandom(32)
+        self._key, self._signer = SegmentKey.generate(segment.name), SeedSigner(os.urandom(32))
         self._bus, self._changes = InProcessBus(), list[Change]()
         self._deciding = threading.RLock()
         self.subscribe = self._bus.subscribe
@@ -48,7 +48,7 @@ class TestAuthority:
     @property
     def ticket_key(self) -> bytes:
         """The public key of tickets and feed answers."""
-        return public_key(self._seed)
+        return self._signer.public_key
 
     def segment(self, name: str) -> Segment:
         """The one segment there is."""
@@ -65,7 +65,7 @@ class TestAuthority:
         answer = FeedAnswer(
             asked.segment, asked.nonce, asked.after, new[:CHANGES_MAX], complete=len(new) <= CHANGES_MAX
         )
-        return answer.sign(self._seed)
+        return answer.sign(self._signer)
 
     def set_mode(self, session: bytes, mode: Mode) -> None:
         """Change a session's mode (16-byte id), in force on return."""
@@ -105,8 +105,8 @@ class TestAuthority:
     def ticket(self, grant: Grant, secret: bytes) -> bytes:
         """The sealed and signed ticket of a grant; ``secret`` is 32 bytes."""
         started_at = int(self._clock())
-        body = TicketBody(grant.to_bytes(), secret, started_at, "test-authority")
-        return seal_ticket(body, grant.segment, self._key.public, started_at + grant.lifetime_s, self._seed)
+        body = TicketBody(grant.to_bytes(), secret, started_at, "test-authority", started_at + grant.lifetime_s)
+        return seal_ticket(body, grant.segment, self._key.public, started_at + grant.lifetime_s, self._signer)
 
     def connect(
         self, point: EnforcementPoint, grant: Grant | None = None, *, clock: FakeClock | None = None

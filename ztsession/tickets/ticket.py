@@ -16,7 +16,7 @@ from ztsession.policy.grant import GRANT_MAX_BYTES, Grant
 from ztsession.tickets.segment_key import KEY_ID_BYTES, SegmentKey, SegmentPublicKey
 from ztsession.wire.digest import digest
 from ztsession.wire.schema import Integer, Message, Name, Octets, Text
-from ztsession.wire.signature import SIGNATURE_BYTES, sign, verify
+from ztsession.wire.signature import SIGNATURE_BYTES, Signer, verify
 
 __all__ = ["TICKET_MAX_BYTES", "Ticket", "TicketBody", "open_ticket", "seal_ticket"]
 
@@ -38,22 +38,23 @@ class Ticket(Message, kind="ticket", max_bytes=TICKET_MAX_BYTES):
 
 @dataclass(frozen=True)
 class TicketBody(Message, kind="ticket-body", max_bytes=TICKET_MAX_BYTES):
-    """The inside: the grant, its segment secret (32 bytes), when the session began (Unix seconds), who
-    issued it.
+    """The inside: the grant, its segment secret (32 bytes), who issued it, and when the session began and
+    ends (Unix seconds): at the grant's lifetime, or earlier, with the credential that proved the identity.
     """
 
     grant: Annotated[bytes, Octets(GRANT_MAX_BYTES, min_bytes=1)]
     secret: Annotated[bytes, Octets.exactly(32)] = field(repr=False)
     started_at: Annotated[int, _UNIX_S]
     issuer: Annotated[str, Name()]
+    ends_at: Annotated[int, _UNIX_S]
 
 
 def seal_ticket(
-    body: TicketBody, segment: str, to: SegmentPublicKey, not_after: int, signing_seed: bytes
+    body: TicketBody, segment: str, to: SegmentPublicKey, not_after: int, authority: Signer
 ) -> bytes:
-    """Return the encoded ticket; ``signing_seed`` is the Authority's Ed25519 seed."""
+    """Return the encoded ticket, signed by the ``authority``."""
     sealed = to.seal(body.to_bytes(), _context(segment, to.key_id, not_after))
-    signature = sign(signing_seed, _signed(segment, to.key_id, not_after, sealed))
+    signature = authority.sign(_signed(segment, to.key_id, not_after, sealed))
     return Ticket(segment, to.key_id, not_after, sealed, signature).to_bytes()
 
 

@@ -2,14 +2,18 @@
 
 RFC 8032 leaves verifiers room: some accept an S above the group order (then every signature has a second
 form), or public keys of small order (under which one signature fits every message). Anything here that is
-accepted has exactly one form. Signing keys are handled as their 32-byte seeds.
+accepted has exactly one form.
+
+Whoever signs is a :class:`Signer`: a key that need not be in this process, because one that never left its
+token cannot be copied out of a core dump. :class:`SeedSigner` is the one in memory.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Annotated, Protocol
 
 from nacl import bindings
 from nacl.exceptions import BadSignatureError
@@ -22,7 +26,9 @@ __all__ = [
     "PUBLIC_KEY_BYTES",
     "SEED_BYTES",
     "SIGNATURE_BYTES",
+    "SeedSigner",
     "Signed",
+    "Signer",
     "check_public_key",
     "public_key",
     "sign",
@@ -37,6 +43,39 @@ SIGNATURE_BYTES = 64
 _GROUP_ORDER = 2**252 + 27742317777372353535851937790883648493
 
 
+class Signer(Protocol):
+    """An Ed25519 key that signs, wherever it is kept. Thread-safe."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The public key, 32 bytes."""
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature, 64 bytes (RFC 8032, section 5.1.6); StoreError when the key is out of
+        reach.
+        """
+
+
+@dataclass(frozen=True)
+class SeedSigner:
+    """A signing key in memory, as its seed of 32 bytes; ValueError for another size."""
+
+    seed: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Size first: a short seed must not wait for the first signature to be found out."""
+        _keypair(self.seed)
+
+    @cached_property
+    def public_key(self) -> bytes:
+        """The public key, 32 bytes."""
+        return public_key(self.seed)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature, 64 bytes."""
+        return sign(self.seed, message)
+
+
 @dataclass(frozen=True)
 class Signed(Message, kind="signed", max_bytes=32768):
     """A message as bytes, with a signature over its labelled digest."""
@@ -45,9 +84,9 @@ class Signed(Message, kind="signed", max_bytes=32768):
     signature: Annotated[bytes, Octets.exactly(SIGNATURE_BYTES)]
 
     @classmethod
-    def make(cls, seed: bytes, label: str, body: bytes, *context: bytes) -> Signed:
+    def make(cls, signer: Signer, label: str, body: bytes, *context: bytes) -> Signed:
         """Sign ``digest(label, *context, body)``; ``context`` is what both sides know and need not send."""
-        return cls(body, sign(seed, digest(label, *context, body)))
+        return cls(body, signer.sign(digest(label, *context, body)))
 
     def check(self, key: bytes, label: str, *context: bytes) -> bytes:
         """Return the body if ``key`` signed it so; :class:`EvidenceError` if not."""
