@@ -342,8 +342,8 @@ def test_D4_whatever_happens_the_bounds_hold(steps: list[tuple[str, int, bool]])
                 tokens.append(gate.opened(names[number]))
         elif tokens:
             gate.closed(tokens.pop(number % len(tokens)))
-        held = Counter(network for _, network in gate._places._taken.values())
         assert gate.half_open <= 8
+        held = Counter(network for _, network in gate._places._taken.values())
         assert all(count <= 2 for count in held.values())
         assert gate._places._by_network == held
         assert unproven <= 4 + 4 * passed + 1e-6
