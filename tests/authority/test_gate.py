@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from ztsession.authority import gate as gate_module
 from ztsession.authority.gate import HALF_OPEN_S, Gate
-from ztsession.authority.source import address_of, network_of
 from ztsession.errors import Overloaded
 from ztsession.handshake.messages import COOKIE_BYTES_MAX, CookieDemand, Hello
 from ztsession.limits import COOKIE_SECRET_S, HANDSHAKES_PER_SOURCE_PER_S
+from ztsession.wire.source import address_of, network_of
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 

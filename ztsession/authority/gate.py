@@ -24,10 +24,10 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ztsession.authority.source import address_of, network_of
 from ztsession.errors import Overloaded
 from ztsession.handshake.messages import CookieDemand
 from ztsession.limits import COOKIE_SECRET_S, HANDSHAKES_PER_SOURCE_PER_S
+from ztsession.wire.source import address_of, network_of
 
 __all__ = ["BUSY_PER_S", "HALF_OPEN_MAX", "HALF_OPEN_S", "Gate"]
 
