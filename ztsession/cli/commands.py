@@ -8,6 +8,7 @@ from ztsession import __version__
 from ztsession.cli.authority import authority
 from ztsession.cli.demo import demo
 from ztsession.cli.keygen import keygen
+from ztsession.cli.mfa import mfa
 from ztsession.cli.policy import policy
 
 __all__ = ["ztsession"]
@@ -19,5 +20,5 @@ def ztsession() -> None:
     """Zero-trust continuous verification inside trading systems."""
 
 
-for command in (authority, demo, keygen, policy):
+for command in (authority, demo, keygen, mfa, policy):
     ztsession.add_command(command)
