@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ztsession.policy.catalog import Catalog
+from ztsession.policy.cedar_schema import POSTURE_ITEMS
 from ztsession.policy.engine import PolicySet
 
 EXAMPLE = Path(__file__).parent / "example"
@@ -22,5 +23,4 @@ def policy(catalog: Catalog) -> PolicySet:
 
 @pytest.fixture
 def healthy() -> dict[str, str]:
-    items = ("kernel", "secure_boot", "disk_encryption", "packages", "program", "device")
-    return dict.fromkeys(items, "good")
+    return dict.fromkeys(POSTURE_ITEMS, "good")

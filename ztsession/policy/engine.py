@@ -27,6 +27,7 @@ from ztsession.policy.catalog import Catalog, Operation, Segment
 from ztsession.policy.cedar_check import check_statements
 from ztsession.policy.cedar_schema import POSTURE_ITEMS, POSTURE_VALUES, schema_text
 from ztsession.policy.cedar_source import Statement, statements
+from ztsession.posture.trust import trust_vector
 from ztsession.wire.digest import digest
 from ztsession.wire.names import is_name
 
@@ -224,7 +225,8 @@ def _context(posture: Mapping[str, str], assurance: int, device: str) -> dict[st
         raise PolicyError("assurance: expected an integer from 1 to 3")
     if not is_name(device):
         raise PolicyError("device: expected 1 to 128 characters of A-Z a-z 0-9 . _ : / @ -")
-    return {"posture": dict(posture), "assurance": assurance, "device": device}
+    trust = trust_vector(posture)
+    return {"posture": dict(posture), "trust": trust, "assurance": assurance, "device": device}
 
 
 def _request(

@@ -1,8 +1,11 @@
-"""The Authority's judgement of a device: its statement against the reference values of the operator.
+"""The Authority's judgement of a device: what it has shown against the reference values of the operator.
 
-The outcome is a vector with one word for each item: good, bad or unknown. Good needs a declared reference
-and a measurement equal to one of its values; there is no other way to it. The vector's digest goes into
-the grant, and so into the keys: a session decided for one posture cannot be used under another.
+Evidence comes in several kinds, and each kind has a verifier that knows nothing of good and bad. What they
+all return is compared here, by one table, so that a host is not better for having chosen another way to
+speak.
+
+The outcome is a vector with one word for each item: good, bad or unknown. The vector's digest goes into the
+grant, and so into the keys: a session decided for one posture cannot be used under another.
 
 Evidence that is not from the named device, not for this handshake, stale, or answers another nonce, is no
 evidence, and raises. Evidence that is true and shows a bad host is an appraisal.
@@ -10,49 +13,58 @@ evidence, and raises. Evidence that is true and shows a bad host is an appraisal
 
 from __future__ import annotations
 
-import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ztsession.errors import EvidenceError
-from ztsession.posture.statement import Claim, PostureStatement
+from ztsession.errors import EvidenceError, WireError
+from ztsession.identity.enrolments import Enrolments
+from ztsession.posture.devices import AllDevices, DeviceRegistry, FileDevices, StoredDevices
+from ztsession.posture.freshness import MAX_AGE_S, MAX_AHEAD_S, check_age
+from ztsession.posture.items import BAD, GOOD, ITEMS, UNKNOWN
+from ztsession.posture.protocol import EVIDENCE_MAX_BYTES, PostureVerifier
+from ztsession.posture.reference import Reference, read_reference
+from ztsession.posture.statement import StatementVerifier
+from ztsession.posture.trust import trust_vector
 from ztsession.wire import canonical
 from ztsession.wire.digest import digest
-from ztsession.wire.operator_file import Table, read_toml
-from ztsession.wire.signature import public_key
+from ztsession.wire.operator_file import read_toml
+from ztsession.wire.schema import kind_of
 
-__all__ = ["BAD", "GOOD", "ITEMS", "MAX_AGE_S", "UNKNOWN", "Appraisal", "PostureAppraiser"]
-
-GOOD, BAD, UNKNOWN = "good", "bad", "unknown"
-
-#: The keys of every vector.
-ITEMS = ("kernel", "secure_boot", "disk_encryption", "packages", "program", "device")
-
-#: Default: how old a measurement may be.
-MAX_AGE_S = 600
-#: How far a device's clock may run ahead. No state is kept from it, so it cannot lock anybody out later
-#: (H24).
-MAX_AHEAD_S = 60
-
-_LISTS = {"kernels": "kernel", "packages": "packages", "programs": "program"}
-_SWITCHES = ("secure_boot", "disk_encryption")
+__all__ = [
+    "BAD",
+    "GOOD",
+    "ITEMS",
+    "MAX_AGE_S",
+    "MAX_AHEAD_S",
+    "UNKNOWN",
+    "Appraisal",
+    "PostureAppraiser",
+]
 
 
 @dataclass(frozen=True)
 class Appraisal:
-    """What is known about the device of a session; ``device`` is empty if there was no evidence."""
+    """What is known about the device of a session; ``device`` is empty if there was no evidence.
+
+    ``measurements`` is what the vector was judged from, and what else the evidence said: for the log only.
+    """
 
     vector: Mapping[str, str]
     device: str = ""
     collected_at: int = 0
+    measurements: Mapping[str, str] = field(default_factory=dict)
+    #: The same in the eight claims of AR4SI, see :mod:`ztsession.posture.trust`.
+    trust: Mapping[str, str] = field(init=False)
     #: ``digest("posture", canonical(vector))``, 32 bytes.
     digest: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         vector = {item: self.vector.get(item, UNKNOWN) for item in ITEMS}
         object.__setattr__(self, "vector", MappingProxyType(vector))
+        object.__setattr__(self, "measurements", MappingProxyType(dict(self.measurements)))
+        object.__setattr__(self, "trust", MappingProxyType(trust_vector(vector)))
         object.__setattr__(self, "digest", digest("posture", canonical.encode(vector)))
 
     @classmethod
@@ -62,38 +74,31 @@ class Appraisal:
 
 
 class PostureAppraiser:
-    """Judges statements by the devices and reference values of a TOML file.
+    """Judges evidence by the devices and reference values of a TOML file.
 
-    [devices."host-1"]
-    public_key = "64 hexadecimal digits"
-
-    [posture]                       # what is left out stays unknown
-    kernels = ["6.1.0-38-amd64"]
-    secure_boot = true
-    disk_encryption = true
-    packages = ["64 hexadecimal digits"]
-    programs = ["64 hexadecimal digits"]
-    max_age_s = 600
+    The file has ``[devices]``, see :class:`~ztsession.posture.devices.FileDevices`, and ``[posture]``, see
+    :func:`~ztsession.posture.reference.read_reference`. Devices of ``enrolments`` count beside those of the
+    file.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, enrolments: Enrolments | None = None) -> None:
         """Read the file; ``ConfigurationError`` names file, line and what was expected."""
-        self._path = path
-        self._reference = _read_reference(path)
+        self._path, self._enrolments = path, enrolments
+        self._rules = _read_rules(path, enrolments)
 
     def reload(self) -> None:
         """Read the file again; on ``ConfigurationError`` what was known before stays in force."""
-        self._reference = _read_reference(self._path)
+        self._rules = _read_rules(self._path, self._enrolments)
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """The names of all enrolled devices."""
-        return tuple(self._reference.devices)
+        """The names of all devices of the file."""
+        return self._rules.names
 
     @property
     def max_age_s(self) -> int:
         """How old a measurement may be."""
-        return self._reference.max_age_s
+        return self._rules.reference.max_age_s
 
     def appraise(
         self, evidence: bytes, binding: bytes, nonce: bytes, *, now: float, device: str | None = None
@@ -103,78 +108,78 @@ class PostureAppraiser:
         ``now`` is in Unix seconds. ``device`` is the only device allowed, where that is known already
         (renewal). Raises ``EvidenceError`` for evidence that proves nothing.
         """
-        # One reading of the reference, so that a reload in between cannot mix two of them.
-        reference = self._reference
-        claim = Claim.read(evidence)
-        key = reference.devices.get(claim.device)
-        # A stranger costs one verification too, so that time does not tell which devices are enrolled (H23).
-        statement = claim.verified(_NO_DEVICE if key is None else key, binding)
-        if key is None:
-            raise EvidenceError("the device is not enrolled")
-        if device is not None and statement.device != device:
+        # One reading of the rules, so that a reload in between cannot mix two of them.
+        rules = self._rules
+        verifier = _verifier(_kind(evidence), rules.devices, lambda: now)
+        shown = verifier.verify(evidence, binding, nonce)
+        if device is not None and shown.device != device:
             raise EvidenceError("the posture evidence is from another device than before")
-        if not hmac.compare_digest(statement.nonce, nonce):
-            raise EvidenceError("the posture evidence answers another nonce")
-        _check_age(statement, now, reference.max_age_s)
-        return Appraisal(reference.compare(statement.measurements), statement.device, statement.collected_at)
+        check_age(shown.collected_at, now, rules.reference.max_age_s)
+        vector = rules.reference.compare(shown)
+        return Appraisal(vector, shown.device, shown.collected_at, shown.measurements)
 
 
 @dataclass(frozen=True)
-class _Reference:
-    devices: dict[str, bytes]
-    accepted: dict[str, frozenset[str]]
-    max_age_s: int
-
-    def compare(self, measurements: Mapping[str, str]) -> dict[str, str]:
-        vector = {item: self._judge(item, measurements.get(item, UNKNOWN)) for item in ITEMS}
-        # It has signed with the enrolled key, or we would not be here.
-        vector["device"] = GOOD
-        return vector
-
-    def _judge(self, item: str, measured: str) -> str:
-        accepted = self.accepted.get(item)
-        if accepted is None or measured == UNKNOWN:
-            return UNKNOWN
-        return GOOD if measured in accepted else BAD
+class _Rules:
+    names: tuple[str, ...]
+    devices: DeviceRegistry
+    reference: Reference
 
 
-_NO_DEVICE = public_key(digest("no device"))
-
-
-def _check_age(statement: PostureStatement, now: float, max_age_s: int) -> None:
-    age_s = now - statement.collected_at
-    # Both written so that a time that is no number is refused.
-    if not age_s <= max_age_s:
-        raise EvidenceError(f"the posture evidence is {age_s:.0f} s old, at most {max_age_s} s are allowed")
-    if not age_s >= -MAX_AHEAD_S:
-        raise EvidenceError(f"the posture evidence was collected {-age_s:.0f} s in the future")
-
-
-def _read_reference(path: str | os.PathLike[str]) -> _Reference:
+def _read_rules(path: str | os.PathLike[str], enrolments: Enrolments | None) -> _Rules:
     root = read_toml(path)
     root.allow_only("devices", "posture")
-    devices: dict[str, bytes] = {}
-    for name, table in root.table("devices").holders():
-        table.allow_only("public_key")
-        devices[name] = table.public_key("public_key")
-    posture = root.table("posture")
-    posture.allow_only(*_LISTS, *_SWITCHES, "max_age_s")
-    max_age_s = posture.integer("max_age_s", MAX_AGE_S, low=1, high=86400)
-    return _Reference(devices, _read_accepted(posture), max_age_s)
+    written = FileDevices(root.table("devices"))
+    stored = [] if enrolments is None else [StoredDevices(enrolments)]
+    return _Rules(written.names, AllDevices(written, *stored), read_reference(root.table("posture")))
 
 
-def _read_accepted(posture: Table) -> dict[str, frozenset[str]]:
-    accepted: dict[str, frozenset[str]] = {}
-    for key, item in _LISTS.items():
-        if posture.has(key):
-            values = posture.texts(key)
-            # An empty list would call every host bad, and "unknown" on it would call an unreadable one good.
-            if not values or UNKNOWN in values:
-                raise posture.error('expected at least one value, and "unknown" is none', key)
-            accepted[item] = frozenset(values)
-    for key in _SWITCHES:
-        if posture.has(key):
-            if not posture.flag(key, True):
-                raise posture.error("expected true, or the line left out where it is not demanded", key)
-            accepted[key] = frozenset({"enabled"})
-    return accepted
+def _kind(evidence: bytes) -> str:
+    try:
+        return kind_of(evidence, max_bytes=EVIDENCE_MAX_BYTES)
+    except WireError as error:
+        raise EvidenceError(f"the posture evidence is malformed: {error}") from None
+
+
+Clock = Callable[[], float]
+
+
+def _verifier(kind: str, devices: DeviceRegistry, clock: Clock) -> PostureVerifier:
+    make = _KINDS.get(kind)
+    if make is None:
+        raise EvidenceError(f"posture evidence of kind {kind[:64]!r} is not taken here")
+    try:
+        return make(devices, clock)
+    except ImportError as error:
+        # What a peer sends must not be able to bring an exception out that only says what is not installed.
+        raise EvidenceError(f"posture evidence of kind {kind!r} cannot be checked here: {error}") from None
+
+
+def _statement(devices: DeviceRegistry, _clock: Clock) -> PostureVerifier:
+    return StatementVerifier(devices)
+
+
+def _eat_cwt(devices: DeviceRegistry, clock: Clock) -> PostureVerifier:
+    from ztsession.posture.eat_cwt import EatCwtVerifier
+
+    return EatCwtVerifier(devices, clock=clock)
+
+
+def _eat_jwt(devices: DeviceRegistry, clock: Clock) -> PostureVerifier:
+    from ztsession.posture.eat_jwt import EatJwtVerifier
+
+    return EatJwtVerifier(devices, clock=clock)
+
+
+def _tpm(devices: DeviceRegistry, clock: Clock) -> PostureVerifier:
+    from ztsession.posture.tpm import TpmVerifier
+
+    return TpmVerifier(devices, clock=clock)
+
+
+_KINDS: Mapping[str, Callable[[DeviceRegistry, Clock], PostureVerifier]] = {
+    StatementVerifier.kind: _statement,
+    "posture.eat-cwt": _eat_cwt,
+    "posture.eat-jwt": _eat_jwt,
+    "posture.tpm": _tpm,
+}

@@ -8,14 +8,18 @@ be borrowed from another device, H20), answers this nonce, and carries the time 
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from typing import Annotated
 
 from ztsession.errors import EvidenceError, WireError
+from ztsession.posture.devices import DeviceRegistry
+from ztsession.posture.protocol import VerifiedPosture
+from ztsession.wire.digest import digest
 from ztsession.wire.schema import Integer, MapOf, Message, Name, Octets, Text
-from ztsession.wire.signature import SeedSigner, Signed
+from ztsession.wire.signature import SeedSigner, Signed, public_key
 
-__all__ = ["NONCE_BYTES", "Claim", "PostureStatement", "sign_statement"]
+__all__ = ["NONCE_BYTES", "PostureStatement", "StatementVerifier", "sign_statement"]
 
 NONCE_BYTES = 32
 
@@ -37,25 +41,34 @@ def sign_statement(statement: PostureStatement, device_seed: bytes, binding: byt
     return Signed.make(SeedSigner(device_seed), _LABEL, statement.to_bytes(), binding).to_bytes()
 
 
-@dataclass(frozen=True)
-class Claim:
-    """Evidence that was read and not yet verified: good for finding the key of the device that it names."""
+class StatementVerifier:
+    """The Authority's side: checks the signature with the key that is enrolled for the device."""
 
-    device: str
-    _statement: PostureStatement
-    _signed: Signed
+    kind = Signed.kind
 
-    @classmethod
-    def read(cls, evidence: bytes) -> Claim:
-        """Read the evidence, once; ``EvidenceError`` if it is malformed."""
-        try:
-            signed = Signed.from_bytes(evidence)
-            statement = PostureStatement.from_bytes(signed.body)
-        except WireError as error:
-            raise EvidenceError(f"the posture evidence is malformed: {error}") from None
-        return cls(statement.device, statement, signed)
+    def __init__(self, devices: DeviceRegistry) -> None:
+        self._devices = devices
 
-    def verified(self, device_public: bytes, binding: bytes) -> PostureStatement:
-        """Return the statement if this device signed it for this ``binding``; ``EvidenceError`` otherwise."""
-        self._signed.check(device_public, _LABEL, binding)
-        return self._statement
+    def verify(self, evidence: bytes, binding: bytes, nonce: bytes) -> VerifiedPosture:
+        """Return what an enrolled device stated for this binding and nonce; ``EvidenceError`` otherwise."""
+        signed, statement = _read(evidence)
+        device = self._devices.named(statement.device)
+        key = None if device is None else device.public_key
+        # A stranger costs one verification too, so that time does not tell which devices are enrolled (H23).
+        signed.check(_NO_DEVICE if key is None else key, _LABEL, binding)
+        if key is None:
+            raise EvidenceError("the device is not enrolled with a key for statements")
+        if not hmac.compare_digest(statement.nonce, nonce):
+            raise EvidenceError("the posture evidence answers another nonce")
+        return VerifiedPosture(statement.device, statement.collected_at, statement.measurements)
+
+
+_NO_DEVICE = public_key(digest("no device"))
+
+
+def _read(evidence: bytes) -> tuple[Signed, PostureStatement]:
+    try:
+        signed = Signed.from_bytes(evidence)
+        return signed, PostureStatement.from_bytes(signed.body)
+    except WireError as error:
+        raise EvidenceError(f"the posture evidence is malformed: {error}") from None
