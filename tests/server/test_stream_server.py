@@ -23,6 +23,9 @@ from ztsession.wire.framing import MAX_FRAME_BYTES, frame
 
 
 class Echo:
+    def __init__(self, source: str = "") -> None:
+        self.source = source
+
     def exchange(self, message: bytes) -> bytes:
         if message == b"bug":
             raise TypeError("a mistake in the conversation")
@@ -188,7 +191,7 @@ def test_D4_a_peer_that_does_not_finish_its_message_is_closed(serve: Any, trickl
 
 def test_D4_beyond_the_limit_newcomers_wait_their_turn(serve: Any):
     """No more conversations than places; the next peer is served when one is free."""
-    server = serve(connections_max=2)
+    server = serve(connections_max=2, connections_per_source_max=2)
     first, second = dial(server), dial(server)
     assert first.exchange(b"1") == second.exchange(b"1") == b"1"
     with dial(server, timeout_s=0.2) as third, pytest.raises(TransportError):
@@ -224,7 +227,7 @@ def test_a_conversation_that_cannot_begin_is_a_closed_connection(
 ):
     """What fails before the first message is no different."""
 
-    def fails() -> Any:
+    def fails(source: str) -> Any:
         raise RuntimeError("no conversation today")
 
     server = serve(conversation=fails, connections_max=1)
@@ -365,7 +368,7 @@ def test_an_authority_and_a_point_behind_sockets(house: Any, serve: Any, tmp_pat
     authority = house.authority()
     point = house.point(authority)
     door = serve(("127.0.0.1", 0), authority.connection)
-    desk = serve(str(tmp_path / "desk"), lambda: point)
+    desk = serve(str(tmp_path / "desk"), lambda source: point)
     with dial(door) as to_authority, dial(desk) as to_point:
         session = house.connect(authority, to_authority)
         orders = session.install(to_point, "orders")

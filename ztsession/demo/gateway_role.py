@@ -122,7 +122,9 @@ class GatewayRole:
     def open(self, **where: Any) -> dict[str, object]:
         """Make the enforcement point and listen; the arguments of ``open_point``."""
         self._gateway = Gateway(open_point("orders", **where))
-        self._server = StreamServer(("127.0.0.1", 0), lambda: _Conversation(self._gateway), silence_s=120.0)
+        self._server = StreamServer(
+            ("127.0.0.1", 0), lambda source: _Conversation(self._gateway), silence_s=120.0
+        )
         return {"address": self._server.address}
 
     def counts(self) -> dict[str, object]:

@@ -100,7 +100,7 @@ class MarketDataRole:
         """Make the enforcement point and listen; the arguments of ``open_point``."""
         self._where = where
         self._service = MarketData(open_point("market-data", **where), self._states)
-        self._server = StreamServer(("127.0.0.1", 0), lambda: self._service, silence_s=120.0)
+        self._server = StreamServer(("127.0.0.1", 0), lambda source: self._service, silence_s=120.0)
         return {"address": self._server.address}
 
     def counts(self) -> dict[str, object]:
