@@ -20,11 +20,12 @@ from ztsession.errors import ConfigurationError, InstallationError
 from ztsession.wire.digest import digest
 from ztsession.wire.operator_file import read_private_toml, write_private
 
-__all__ = ["PUBLIC_BYTES", "SegmentKey", "SegmentPublicKey"]
+__all__ = ["MATERIAL_BYTES", "PUBLIC_BYTES", "SegmentKey", "SegmentPublicKey"]
 
 KEY_ID_BYTES = 8
 PUBLIC_BYTES = 1184 + 32
 _SEED_BYTES, _X25519_BYTES = 64, 32
+MATERIAL_BYTES = _SEED_BYTES + _X25519_BYTES
 
 _SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 
@@ -36,9 +37,14 @@ class SegmentPublicKey:
     octets: bytes
 
     @cached_property
+    def name(self) -> bytes:
+        """32 bytes that name this key and no other; what a retired key is called in the change feed."""
+        return digest("segment key", self.octets)
+
+    @property
     def key_id(self) -> bytes:
-        """8 bytes that say which key a ticket was sealed to."""
-        return digest("segment key", self.octets)[:KEY_ID_BYTES]
+        """The first 8 bytes of the name, that say which key a ticket was sealed to."""
+        return self.name[:KEY_ID_BYTES]
 
     def seal(self, plaintext: bytes, context: bytes) -> bytes:
         """Encrypt so that only the segment can read; ``context`` must be given again to open."""
@@ -73,6 +79,11 @@ class SegmentKey:
         return cls(segment, os.urandom(_SEED_BYTES), os.urandom(_X25519_BYTES))
 
     @classmethod
+    def of(cls, segment: str, material: bytes) -> SegmentKey:
+        """The key pair whose :attr:`material` this is, 96 bytes."""
+        return cls(segment, material[:_SEED_BYTES], material[_SEED_BYTES:])
+
+    @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> SegmentKey:
         """Read what :meth:`to_file` wrote; refuses a file that others may read."""
         table = read_private_toml(path)
@@ -85,6 +96,11 @@ class SegmentKey:
         """Write to a new file of mode 0600; never over an existing one."""
         text = f'segment = "{self.segment}"\nseed = "{self.seed.hex()}"\nx25519 = "{self.x25519.hex()}"\n'
         write_private(path, text)
+
+    @property
+    def material(self) -> bytes:
+        """The whole private half as 96 bytes, for a file that is sealed."""
+        return self.seed + self.x25519
 
     @cached_property
     def public(self) -> SegmentPublicKey:
