@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 from ztsession._core import Table
 from ztsession._records import Profile
-from ztsession.client.session import install_ticket
+from ztsession.client.installing import install_ticket
 from ztsession.enforcement import EnforcementPoint
 from ztsession.policy.catalog import Catalog
 from ztsession.testing import TestAuthority

@@ -15,6 +15,8 @@ import ztsession as zts
 from ztsession.audit.sink import MemoryAudit
 from ztsession.authority.decision import Decider
 from ztsession.authority.keys import AuthorityKeys
+from ztsession.client.conversation import handshake
+from ztsession.client.drive import drive
 from ztsession.errors import (
     AuditError,
     ConfigurationError,
@@ -29,8 +31,8 @@ from ztsession.errors import (
     WireError,
 )
 from ztsession.handshake.refusal import Refusal
-from ztsession.identity.ed25519 import Ed25519Verifier
 from ztsession.identity.subjects import FileSubjects
+from ztsession.identity.verifiers import IdentityVerifiers
 from ztsession.policy.engine import PolicyEngine
 from ztsession.posture.appraisal import PostureAppraiser
 from ztsession.store.sqlite import SqliteStore
@@ -77,14 +79,21 @@ class FailingAudit(MemoryAudit):
 
 def composed(house: Any, **options: Any) -> tuple[zts.Authority, FailingAudit, SqliteStore]:
     """An Authority of the real parts whose audit log and store the test holds in its hands."""
+    subjects = FileSubjects(house.rules / "subjects.toml")
     decider = Decider(
-        Ed25519Verifier(FileSubjects(house.rules / "subjects.toml")),
+        IdentityVerifiers.from_directory(house.rules, subjects),
         PostureAppraiser(house.rules / "devices.toml"),
         PolicyEngine(house.rules),
+        subjects=subjects,
         posture_required=True,
     )
     audit, store = FailingAudit(), house.keep(SqliteStore(house.rules.parent / "store.sqlite"))
     return zts.Authority(AuthorityKeys.open(house.state), store, audit, decider, **options), audit, store
+
+
+def supersede(authority: zts.Authority, client: zts.Session, session: bytes) -> None:
+    """A full handshake of this client that claims another session for its own."""
+    drive(handshake(client._subject, supersedes=session), authority.connection())
 
 
 # ---- Granting
@@ -127,12 +136,14 @@ def test_H14_a_subject_that_is_no_longer_enrolled_is_refused(house: Any):
 
 
 def test_H20_posture_of_a_device_that_is_not_enrolled_is_no_evidence(house: Any):
-    """A statement of a foreign device, or of none where one is required, is refused and audited."""
+    """A statement of a foreign device is refused and audited; where there is none, one is asked for."""
     authority = house.authority()
-    for posture in (zts.DevicePosture("host-1", os.urandom(32), measure=dict), None):
-        with pytest.raises(HandshakeError, match=r"refused$"):
-            house.connect(authority, posture=posture)
-        assert audited(house)[-1]["event"] == "handshake.refused"
+    with pytest.raises(HandshakeError, match=r"refused$"):
+        house.connect(authority, posture=zts.DevicePosture("host-1", os.urandom(32), measure=dict))
+    assert audited(house)[-1]["event"] == "handshake.refused"
+    with pytest.raises(StepUpRequired, match="posture"):
+        house.connect(authority, posture=None)
+    assert audited(house)[-1]["missing"] == ["posture"]
     assert authority.sessions() == []
     assert house.connect(authority)
 
@@ -268,7 +279,7 @@ def test_H23_every_refusal_after_message_3_says_the_same(house: Any):
     authority, texts = house.authority(), set()
     stranger = zts.Ed25519Identity.generate("algo-7")
     foreign = zts.DevicePosture("host-2", os.urandom(32), measure=dict)
-    for changed in ({"identity": stranger}, {"posture": foreign}, {"posture": None}, {"scopes": ["no.*"]}):
+    for changed in ({"identity": stranger}, {"posture": foreign}, {"scopes": ["no.*"]}):
         with pytest.raises(HandshakeError) as refused:
             house.connect(authority, **changed)
         texts.add(str(refused.value))
@@ -324,13 +335,13 @@ def test_H2_nobody_supersedes_another_ones_session(house: Any):
     victim = house.connect(authority)
     attacker = house.connect(authority, identity=other)
     with pytest.raises(HandshakeError, match=r"refused$"):
-        attacker._again(None, victim.id)
+        supersede(authority, attacker, victim.id)
     assert "is not this client's" in audited(house)[-1]["cause"]
     assert {record.id for record in authority.sessions()} == {victim.id, attacker.id}
     # The same subject with another handshake key is another client.
     twin = zts.Ed25519Identity("algo-7", house.identity.signing_seed, os.urandom(32))
     with pytest.raises(HandshakeError, match=r"refused$"):
-        house.connect(authority, identity=twin)._again(None, victim.id)
+        supersede(authority, house.connect(authority, identity=twin), victim.id)
     assert authority.session(victim.id)
     assert victim.reauthenticate().id != victim.id
 
@@ -587,7 +598,7 @@ def test_D6_what_ended_is_forgotten(house: Any):
         authority.signal(signal(session.id.hex(), zts.Level.MEDIUM, session=session.id))
     clock.offset_s += 86400
     house.connect(authority, posture=None)
-    assert len(authority.risk._sessions) == len(authority._ends) == 1
+    assert len(authority.risk._sessions) == len(authority._granting._ends) == 1
     assert authority._store.get_session(session.id) is None
     clock.offset_s = 0
     authority.revoke(b"u" * 16)

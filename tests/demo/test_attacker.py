@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ztsession.client.session import install_ticket
+from ztsession.client.installing import install_ticket
 from ztsession.demo.attacker import forged_orders
 from ztsession.demo.gateway_role import UNSIGNED, Gateway
 from ztsession.demo.messages import NewOrder, OrderReply, Quote, Side, Status, decode, encode, join, split

@@ -12,7 +12,7 @@ from pages import ROOT, blocks
 from ztsession import limits
 from ztsession.bus.change import Change
 from ztsession.bus.feed import FeedAnswer, FeedRequest
-from ztsession.client.session import install_ticket
+from ztsession.client.installing import install_ticket
 from ztsession.enforcement import EnforcementPoint
 from ztsession.handshake.messages import CookieDemand, Hello, Offer, Outcome, Proof
 from ztsession.hazmat import sha256

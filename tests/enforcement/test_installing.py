@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ztsession.client.session import install_ticket
+from ztsession.client.installing import install_ticket
 from ztsession.clock import FakeClock
 from ztsession.enforcement import EnforcementPoint
 from ztsession.enforcement.presented import PRESENTATIONS_MAX, PresentedTickets

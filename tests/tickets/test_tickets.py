@@ -51,7 +51,7 @@ GRANT = Grant(
     idle_s=900,
     issued_at=NOW,
 )
-BODY = TicketBody(GRANT.to_bytes(), SECRET, NOW, "authority")
+BODY = TicketBody(GRANT.to_bytes(), SECRET, NOW, "authority", NOW + GRANT.lifetime_s)
 
 
 def sealed(

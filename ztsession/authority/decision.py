@@ -1,49 +1,31 @@
 """From evidence to a decision: who, on what, may do what, for how long.
 
-A pure function of the evidence, the registries and the policies in force; nothing is stored here. Whatever
-does not hold raises, with the exact cause for the audit log; the peer hears one coarse word.
+A function of the evidence, the registries and the policies in force; but for a second factor, which is used
+up by being shown, nothing is stored here. Whatever does not hold raises, with the exact cause for the audit
+log; the peer hears one coarse word.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from ztsession.errors import EvidenceError
+from ztsession.authority.judged import NO_DEVICE, Basis, Judged
+from ztsession.errors import EvidenceError, HandshakeError
 from ztsession.handshake.binding import binding
 from ztsession.handshake.messages import Proof
 from ztsession.identity.protocol import IdentityVerifier, VerifiedIdentity
+from ztsession.identity.subjects import SubjectRegistry
+from ztsession.mfa.protocol import FactorShown, FactorVerifier
 from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.compile import compile_grant
 from ztsession.policy.engine import PolicyEngine
 from ztsession.policy.grant import Grant
 from ztsession.posture.appraisal import Appraisal, PostureAppraiser
+from ztsession.store.records import SessionRecord
 
-__all__ = ["Decider", "Judged"]
-
-#: Proven by a second thing besides the subject's key: the enrolled device's.
-ASSURANCE_WITH_DEVICE = 2
-#: Stands where no device was shown; policies see its posture as unknown throughout.
-NO_DEVICE = "none"
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Who and on what, as far as the evidence goes."""
-
-    identity: VerifiedIdentity
-    appraisal: Appraisal
-
-    @property
-    def device(self) -> str:
-        """The device's name, or "none"."""
-        return self.appraisal.device or NO_DEVICE
-
-    @property
-    def assurance(self) -> int:
-        """NIST SP 800-63B-4 level, 1 to 3."""
-        return max(self.identity.assurance, ASSURANCE_WITH_DEVICE if self.appraisal.device else 1)
+__all__ = ["Decider"]
 
 
 class Decider:
@@ -55,24 +37,82 @@ class Decider:
         appraiser: PostureAppraiser,
         policies: PolicyEngine,
         *,
+        subjects: SubjectRegistry,
+        factors: FactorVerifier | None = None,
         posture_required: bool,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._identities, self._appraiser, self.policies = identities, appraiser, policies
-        self._clock = clock
+        self._subjects, self._factors, self._clock = subjects, factors, clock
         self.required = ["identity", "posture"] if posture_required else ["identity"]
+
+    # ---- Judging
 
     def judge(self, proof: Proof, handshake_hash: bytes, static_key: bytes, nonce: bytes) -> Judged:
         """Check all evidence for this handshake; EvidenceError says what does not hold."""
         identity = self._identities.verify(proof.identity, binding("identity", handshake_hash, static_key))
-        if proof.posture:
+        judged = Judged(identity, Appraisal.unknown(), int(self._clock()))
+        return self.add(judged, handshake_hash, static_key, nonce, posture=proof.posture, mfa=proof.mfa)
+
+    def add(
+        self,
+        judged: Judged,
+        handshake_hash: bytes,
+        static_key: bytes,
+        nonce: bytes,
+        *,
+        posture: bytes,
+        mfa: bytes,
+    ) -> Judged:
+        """Check more evidence (b"" for none) of a subject that is known already; EvidenceError as above."""
+        if posture:
             bound = binding("posture", handshake_hash, static_key)
-            appraisal = self._appraiser.appraise(proof.posture, bound, nonce, now=self._clock())
-        elif "posture" in self.required:
-            raise EvidenceError("posture evidence is required and none was given")
-        else:
-            appraisal = Appraisal.unknown()
-        return Judged(identity, appraisal)
+            # A session stays on the device that it began on: another one is another session (H20).
+            known = judged.appraisal.device or None
+            appraisal = self._appraiser.appraise(posture, bound, nonce, now=self._clock(), device=known)
+            judged = replace(judged, appraisal=appraisal)
+        if mfa:
+            factor = self._show(judged.identity.subject, mfa, binding("mfa", handshake_hash, static_key))
+            # A weaker factor that is shown later does not take away what a stronger one has given.
+            if judged.factor is None or factor.assurance > judged.factor.assurance:
+                judged = replace(judged, factor=factor)
+        return judged
+
+    def known(self, record: SessionRecord, basis: Basis) -> Judged:
+        """What still holds of a session's evidence: all of it but the posture. EvidenceError if the subject
+        or its credential is not what it was.
+        """
+        subject = self._subjects.named(record.subject)
+        if subject is None or basis.credential not in subject.credentials:
+            raise EvidenceError("the subject is no longer enrolled with the credential of this session")
+        if basis.until and basis.until <= self._clock():
+            raise EvidenceError("the credential of this session has expired")
+        identity = subject.identity(basis.identity_assurance, basis.credential, basis.until or None)
+        device = "" if record.device == NO_DEVICE else record.device
+        return Judged(identity, Appraisal({}, device), basis.authenticated_at, basis.shown)
+
+    def missing(self, judged: Judged) -> list[str]:
+        """What must be shown before anything is granted: "posture", "mfa". HandshakeError if it cannot be."""
+        missing = []
+        if "posture" in self.required and not judged.appraisal.device:
+            missing.append("posture")
+        subject = self._subjects.named(judged.identity.subject)
+        if subject is not None and subject.mfa and judged.factor is None:
+            if not self.factors(judged.identity):
+                raise HandshakeError(f"{subject.name} needs a second factor and has none enrolled")
+            missing.append("mfa")
+        return missing
+
+    def factors(self, identity: VerifiedIdentity) -> list[str]:
+        """The second factors that this subject has."""
+        return [] if self._factors is None else list(self._factors.enrolled(identity.subject))
+
+    def _show(self, subject: str, evidence: bytes, bound: bytes) -> FactorShown:
+        if self._factors is None:
+            raise EvidenceError("second factors are not taken here")
+        return self._factors.verify(subject, evidence, bound)
+
+    # ---- Deciding
 
     def grants(self, judged: Judged, session: bytes, scopes: Sequence[str]) -> list[Grant]:
         """What the policies allow of ``scopes``, one grant for each segment in which that is anything."""

@@ -25,9 +25,9 @@ _REVOKED: Final = 3
 
 @dataclass(frozen=True)
 class Change(Message, kind="change", max_bytes=CHANGE_MAX_BYTES):
-    """One change; make it with ``set_mode``, ``revoke``, ``narrow`` or ``heartbeat``.
+    """One change; make it with ``set_mode``, ``revoke``, ``retire``, ``narrow`` or ``heartbeat``.
 
-    ``what``: "mode" | "revoke" | "retire" | "narrow" | "heartbeat". ``number``: from 1, 0 while not yet numbered.
+    ``what``: "mode" | "revoke" | "retire" | "narrow" | "heartbeat". ``number``: from 1, 0 while not numbered.
     ``session``: 16 bytes or none. ``mode``: 0 NORMAL .. 3 REVOKED. ``profile``: a grant's profile_digest (32
     bytes) or none. ``allowed``: three u64 bitmaps. ``sent_at``: unix microseconds by the Authority's clock,
     to measure delay by and never to decide by. Fields that a kind of change does not use are empty or 0.

@@ -1,8 +1,8 @@
 """The client: connects once with evidence, installs its tickets, and then signs every call."""
 
-from ztsession.client.connect import connect
+from ztsession.client.connect import connect, connect_async
 from ztsession.client.installed import InstalledSession
 from ztsession.client.session import Session
-from ztsession.client.transport import Transport
+from ztsession.client.transport import AsyncTransport, Transport
 
-__all__ = ["InstalledSession", "Session", "Transport", "connect"]
+__all__ = ["AsyncTransport", "InstalledSession", "Session", "Transport", "connect", "connect_async"]

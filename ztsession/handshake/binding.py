@@ -11,7 +11,7 @@ from typing import Literal
 
 from ztsession.wire.digest import digest
 
-__all__ = ["EvidenceKind", "binding"]
+__all__ = ["EvidenceKind", "binding", "continued"]
 
 EvidenceKind = Literal["identity", "posture", "mfa"]
 
@@ -19,3 +19,12 @@ EvidenceKind = Literal["identity", "posture", "mfa"]
 def binding(kind: EvidenceKind, handshake_hash: bytes, client_static_public: bytes) -> bytes:
     """Return the 32 bytes to sign: ``digest("binding <kind>", h after message 2, client's static key)``."""
     return digest(f"binding {kind}", handshake_hash, client_static_public)
+
+
+def continued(handshake_hash: bytes, nonce: bytes) -> bytes:
+    """Return what stands for the handshake's hash in the binding of evidence that is shown later.
+
+    ``handshake_hash``: 32 bytes, as in the bindings of the handshake itself, or the final one of a renewal;
+    ``nonce``: the 32 bytes of the last Outcome, each of which is answered once.
+    """
+    return digest("continued", handshake_hash, nonce)

@@ -1,8 +1,9 @@
 """The payloads of the handshake, in the order in which they are said.
 
 Hello travels in the clear and is anybody's word. Offer is encrypted to whoever sent it. Proof is the
-first thing that is said by somebody known. Outcome goes through the finished channel. No secret is in any
-of them: both sides derive the session's keys and never send one.
+first thing that is said by somebody known. Outcome goes through the finished channel, and so does what
+continues it: a Supplement of more evidence, answered by another Outcome. A Renewal begins a new channel in
+one round trip. No secret is in any of them: both sides derive the session's keys and never send one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ __all__ = [
     "Offer",
     "Outcome",
     "Proof",
+    "Renewal",
+    "RenewalAnswer",
+    "RenewalRequest",
+    "Supplement",
     "demanded_cookie",
 ]
 
@@ -68,8 +73,10 @@ class Proof(Message, kind="proof", max_bytes=61440):
 class Outcome(Message, kind="outcome"):
     """Message 4, through the channel: what was decided.
 
-    ``reason`` is one of the coarse words of the errors; ``missing`` names what a step-up would need.
-    ``session`` is empty unless granted. ``lifetime_s`` counts from the moment of the decision.
+    ``reason`` is one of the coarse words of the errors. ``missing`` names what would help, "posture" or
+    "mfa", and ``factors`` by which second factors. ``nonce`` is what evidence that is shown next must be made
+    for; it is empty when nothing can follow. ``session`` is empty unless granted. ``lifetime_s`` counts from
+    the moment of the decision.
     """
 
     status: Annotated[str, OneOf(("granted", "refused", "step-up"))]
@@ -80,6 +87,52 @@ class Outcome(Message, kind="outcome"):
     assurance: Annotated[int, Integer(0, 3)] = 0
     lifetime_s: Annotated[int, Integer(0, 7 * 86400)] = 0
     missing: Annotated[list[str], ListOf(_WORD, 8)] = field(default_factory=list)
+    factors: Annotated[list[str], ListOf(_WORD, 8)] = field(default_factory=list)
+    nonce: Annotated[bytes, Octets.exactly(32, or_empty=True)] = b""
+
+
+@dataclass(frozen=True)
+class Supplement(Message, kind="supplement", max_bytes=40960):
+    """Through the channel, client to Authority: more evidence, each for the last Outcome's nonce.
+
+    ``scopes`` is empty to ask for the same as before.
+    """
+
+    scopes: Annotated[list[str], ListOf(Scope(), MAX_SCOPES)] = field(default_factory=list)
+    posture: Annotated[bytes, Octets(24576)] = b""
+    mfa: Annotated[bytes, Octets(8192)] = b""
+
+
+@dataclass(frozen=True)
+class RenewalRequest(Message, kind="renewal-request", max_bytes=49152):
+    """The first of two messages that renew a session: a Noise IKhfs message, and what is needed to read it.
+
+    ``key_id`` names the Authority's static key that it was made for.
+    """
+
+    key_id: Annotated[bytes, Octets.exactly(8)]
+    noise: Annotated[bytes, Octets(40960, min_bytes=1)]
+    cookie: Annotated[bytes, Octets(COOKIE_BYTES_MAX)] = b""
+
+
+@dataclass(frozen=True)
+class RenewalAnswer(Message, kind="renewal-answer"):
+    """The second: the Noise message that answers, and an Outcome, the first through the new channel."""
+
+    noise: Annotated[bytes, Octets(4096, min_bytes=1)]
+    outcome: Annotated[bytes, Octets(60000, min_bytes=1)]
+
+
+@dataclass(frozen=True)
+class Renewal(Message, kind="renewal", max_bytes=32768):
+    """Inside of it: the session to go on with, and posture evidence for that session's last nonce.
+
+    ``scopes`` is empty to ask for the same as before.
+    """
+
+    session: Annotated[bytes, Octets.exactly(SESSION_ID_BYTES)]
+    scopes: Annotated[list[str], ListOf(Scope(), MAX_SCOPES)] = field(default_factory=list)
+    posture: Annotated[bytes, Octets(24576)] = b""
 
 
 def demanded_cookie(message: bytes) -> bytes | None:

@@ -18,14 +18,18 @@ import hmac
 
 from ztsession.errors import HandshakeError
 from ztsession.handshake.channel import Channel
+from ztsession.handshake.keys import DH_BYTES, KEM_PUBLIC_BYTES
 from ztsession.handshake.noise import NoiseHandshake, Unforkable
 
 __all__ = [
     "PROLOGUE",
     "AwaitingOffer",
     "AwaitingProof",
+    "HeldHandshake",
     "Offered",
     "Received",
+    "first_payload",
+    "other_static",
     "start_initiator",
     "start_responder",
 ]
@@ -49,6 +53,11 @@ def start_initiator(
     return noise.write_message(payload), AwaitingOffer(noise)
 
 
+def first_payload(message1: bytes) -> bytes:
+    """The payload of message 1, read off it before any work is done: from anybody, in the clear."""
+    return message1[DH_BYTES + KEM_PUBLIC_BYTES :]
+
+
 def start_responder(static_private: bytes, message1: bytes, *, channel_binding: bytes = b"") -> Received:
     """Take message 1 as the Authority.
 
@@ -59,8 +68,8 @@ def start_responder(static_private: bytes, message1: bytes, *, channel_binding: 
     return Received(noise, noise.read_message(message1))
 
 
-class _State(Unforkable):
-    """Holds the handshake until one step takes it."""
+class HeldHandshake(Unforkable):
+    """A state: holds the handshake until one step takes it."""
 
     def __init__(self, noise: NoiseHandshake) -> None:
         super().__init__()
@@ -76,17 +85,17 @@ class _State(Unforkable):
             raise HandshakeError("this handshake state has been used already") from None
 
 
-class AwaitingOffer(_State):
+class AwaitingOffer(HeldHandshake):
     """The client has sent message 1."""
 
     def read(self, message2: bytes) -> Offered:
         """Take message 2; :class:`HandshakeError` if it is not the answer to our message 1."""
         noise = self._take()
         payload = noise.read_message(message2)
-        return Offered(noise, payload, _other_static(noise))
+        return Offered(noise, payload, other_static(noise))
 
 
-class Offered(_State):
+class Offered(HeldHandshake):
     """The client knows the Authority's static key and what is asked of it; the key is not yet trusted.
 
     Check the certificate in ``payload`` over ``remote_static`` before writing anything.
@@ -117,7 +126,7 @@ class Offered(_State):
         return noise.write_message(payload), Channel(noise)
 
 
-class Received(_State):
+class Received(HeldHandshake):
     """The Authority has read message 1, of which nothing is authentic yet."""
 
     def __init__(self, noise: NoiseHandshake, payload: bytes) -> None:
@@ -135,7 +144,7 @@ class Received(_State):
         return noise.write_message(payload), AwaitingProof(noise)
 
 
-class AwaitingProof(_State):
+class AwaitingProof(HeldHandshake):
     """The Authority has sent message 2; only the one who made message 1 can go on."""
 
     @property
@@ -147,7 +156,7 @@ class AwaitingProof(_State):
         """Take message 3: its payload, and the channel, whose ``remote_static`` is the client's key."""
         noise = self._take()
         payload = noise.read_message(message3)
-        _other_static(noise)
+        other_static(noise)
         return payload, Channel(noise)
 
 
@@ -160,7 +169,8 @@ def _begin(static_private: bytes, *, initiator: bool, channel_binding: bytes) ->
     )
 
 
-def _other_static(noise: NoiseHandshake) -> bytes:
+def other_static(noise: NoiseHandshake) -> bytes:
+    """The peer's static key, 32 bytes; HandshakeError if it is our own."""
     # A peer with our own key is ourselves, led in a circle by somebody in the middle (H5).
     remote = noise.remote_static
     if remote is None or hmac.compare_digest(remote, noise.local_static):

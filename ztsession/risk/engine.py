@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from ztsession.errors import SessionEnded, WireError
@@ -66,6 +66,15 @@ class RiskEngine:
         """
         with self._lock:
             risk = SessionRisk(session, subject, device, self._against(subject, device, mark))
+            self._sessions[session] = risk
+            return risk
+
+    def renew(self, session: bytes, old: bytes, *, mark: int, answers: frozenset[str]) -> SessionRisk:
+        """Begin to watch the session that renews ``old``, with all that stands against that one but what the
+        evidence answers: signals of the kinds ``answers``, as by :meth:`stepped_up`. SessionEnded if unknown.
+        """
+        with self._lock:
+            risk = replace(self._of(old), session=session).stepped_up(mark, answers)
             self._sessions[session] = risk
             return risk
 

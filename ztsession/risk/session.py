@@ -67,13 +67,15 @@ class SessionRisk:
         """The state after one more signal, never better than before."""
         return replace(self, unresolved=kept((*self.unresolved, received)))
 
-    def stepped_up(self, mark: int) -> SessionRisk:
-        """The state after a step-up: answers signals up to MEDIUM that arrived no later than ``mark``."""
-        return self._answered(Level.MEDIUM, mark)
+    def stepped_up(self, mark: int, answers: frozenset[str] = ANSWERED_BY_EVIDENCE) -> SessionRisk:
+        """The state after a step-up: answers signals up to MEDIUM, of the kinds that ``answers`` names, that
+        arrived no later than ``mark``.
+        """
+        return self._answered(Level.MEDIUM, mark, answers & ANSWERED_BY_EVIDENCE)
 
     def reauthenticated(self, mark: int) -> SessionRisk:
         """The state after full evidence: answers signals up to HIGH that arrived no later than ``mark``."""
-        return self._answered(Level.HIGH, mark)
+        return self._answered(Level.HIGH, mark, ANSWERED_BY_EVIDENCE)
 
     def without(self, kind: str, target: tuple[str, str]) -> SessionRisk:
         """The state after an operator resolved a kind against a target; a revoked session stays so."""
@@ -100,10 +102,10 @@ class SessionRisk:
         form = _SessionRiskForm.from_bytes(data)
         return cls(form.session, form.subject, form.device, received_from_rows(form.unresolved))
 
-    def _answered(self, most: Level, mark: int) -> SessionRisk:
+    def _answered(self, most: Level, mark: int, kinds: frozenset[str]) -> SessionRisk:
         def answers(received: Received) -> bool:
             signal = received.signal
-            answerable = signal.kind in ANSWERED_BY_EVIDENCE and signal.level <= most
+            answerable = signal.kind in kinds and signal.level <= most
             # Evidence made before a signal says nothing about it.
             return answerable and received.number <= mark
 

@@ -19,7 +19,14 @@ from ztsession.risk.levels import Level
 from ztsession.wire import canonical
 from ztsession.wire.schema import VERSION, Integer, MapOf, Name, Octets, OneOf, Rule, Text
 
-__all__ = ["ANSWERED_BY_EVIDENCE", "KINDS", "SIGNAL_MAX_BYTES", "Signal"]
+__all__ = [
+    "ANSWERED_BY_EVIDENCE",
+    "ANSWERED_BY_FACTOR",
+    "ANSWERED_BY_POSTURE",
+    "KINDS",
+    "SIGNAL_MAX_BYTES",
+    "Signal",
+]
 
 #: What a signal can be about.
 KINDS: Final = ("posture-drift", "credential-compromise", "behaviour", "threat", "operator")
@@ -27,6 +34,9 @@ KINDS: Final = ("posture-drift", "credential-compromise", "behaviour", "threat",
 #: Kinds that fresh evidence from the subject itself can answer. A stolen credential authenticates as well as
 #: the original did, so it is not among them; neither is what an operator or a threat feed said.
 ANSWERED_BY_EVIDENCE: Final = frozenset({"posture-drift", "behaviour"})
+#: Of these, what fresh posture alone answers, and what a second factor does: it says who, not on what.
+ANSWERED_BY_POSTURE: Final = frozenset({"posture-drift"})
+ANSWERED_BY_FACTOR: Final = frozenset({"behaviour"})
 
 SIGNAL_MAX_BYTES: Final = 4096
 

@@ -16,7 +16,7 @@ from ztsession.bus.change import Change
 from ztsession.bus.feed import CHANGES_MAX, FeedAnswer, FeedRequest
 from ztsession.bus.inprocess import InProcessBus
 from ztsession.client.installed import InstalledSession
-from ztsession.client.session import install_ticket
+from ztsession.client.installing import install_ticket
 from ztsession.clock import FakeClock
 from ztsession.enforcement.point import EnforcementPoint
 from ztsession.policy.catalog import Catalog, Segment

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ztsession.hazmat import hmac_sha256
 from ztsession.wire.digest import DIGEST_BYTES, LABEL_PREFIX
 
-__all__ = ["answer_key", "request_key", "segment_secret"]
+__all__ = ["answer_key", "continued_secret", "request_key", "segment_secret"]
 
 
 def segment_secret(session_secret: bytes, grant_digest: bytes) -> bytes:
@@ -17,6 +17,11 @@ def segment_secret(session_secret: bytes, grant_digest: bytes) -> bytes:
     if len(grant_digest) != DIGEST_BYTES:
         raise ValueError(f"grant_digest is {len(grant_digest)} bytes, expected {DIGEST_BYTES}")
     return _expand(session_secret, "segment", grant_digest)
+
+
+def continued_secret(session_secret: bytes, nonce: bytes) -> bytes:
+    """The session secret that takes this one's place after a step-up in the channel; 32 bytes each."""
+    return _expand(session_secret, "continued", nonce)
 
 
 def request_key(secret: bytes) -> bytes:

@@ -1,0 +1,241 @@
+"""Where clients are received: handshakes, more evidence, renewals; each ends in a decision.
+
+A refusal is a decision like any other: the peer hears one coarse word, the audit log the exact cause, and
+nothing of what was begun is left. The same word for every cause, because a peer that can tell "no such
+subject" from "wrong code" has learnt something (H23).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from ztsession.audit.sink import AuditSink
+from ztsession.authority.connection import Decided, Presented
+from ztsession.authority.decision import Decider
+from ztsession.authority.gate import Gate
+from ztsession.authority.granting import Granting
+from ztsession.authority.judged import Basis, Standing
+from ztsession.authority.keys import AuthorityKeys
+from ztsession.errors import AuditError, EvidenceError, HandshakeError, ZtsError
+from ztsession.handshake.binding import continued
+from ztsession.handshake.channel import Channel
+from ztsession.handshake.keys import DhKeyPair
+from ztsession.handshake.messages import Offer, Outcome, Renewal, Supplement
+from ztsession.handshake.renewal import static_key_id
+from ztsession.risk.engine import RiskEngine
+from ztsession.risk.signals import ANSWERED_BY_FACTOR, ANSWERED_BY_POSTURE
+from ztsession.store.sqlite import SqliteStore
+from ztsession.tickets.secrets import continued_secret
+
+__all__ = ["FrontDesk"]
+
+#: How often a client may show wrong evidence in one channel.
+TRIES_MAX = 5
+#: The certificate lives for thirty days and an Authority may run for longer.
+_CERTIFY_AGAIN_S = 86400
+
+_log = logging.getLogger("ztsession.authority")
+
+
+class FrontDesk:
+    """Decides what clients ask for; what a ``Connection`` calls. Thread-safe."""
+
+    def __init__(
+        self,
+        name: str,
+        keys: AuthorityKeys,
+        store: SqliteStore,
+        audit: AuditSink,
+        risk: RiskEngine,
+        granting: Granting,
+        *,
+        decider: Callable[[], Decider],
+        feed: Callable[[bytes], bytes],
+        sweep: Callable[[], None],
+        lock: threading.RLock,
+        gate: Gate,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``decider`` gives the rules in force; ``sweep`` clears away what is over; ``lock`` is the
+        Authority's, for whatever changes sessions.
+        """
+        self._name, self._keys, self._store, self._audit = name, keys, store, audit
+        self._risk, self._granting, self._decider, self.feed = risk, granting, decider, feed
+        self._sweep = sweep
+        self._lock, self._gate, self._clock = lock, gate, clock
+        self._counting = threading.Lock()
+        self._strangers = 0
+        self._certified = self._certify(clock())
+        self.enter = gate.enter
+
+    # ---- Before anybody is known
+
+    @property
+    def strangers_refused(self) -> int:
+        """How many peers were refused before they had proven anything."""
+        return self._strangers
+
+    def count_stranger(self) -> None:
+        """One more of them; these are not audited."""
+        with self._counting:
+            self._strangers += 1
+
+    def half_open(self, source: str) -> Callable[[], bool]:
+        """Count a client whose proof is awaited; Overloaded if there are too many."""
+        token = self._gate.opened(source)
+        return lambda: self._gate.closed(token)
+
+    def static_for(self, key_id: bytes | None) -> bytes:
+        """The newest static private key, or the one of this id; HandshakeError if that is retired."""
+        keys = [self._keys.static]
+        if key_id is None:
+            return keys[0]
+        for key in keys:
+            if static_key_id(DhKeyPair(key).public) == key_id:
+                return key
+        raise HandshakeError("the renewal is for a static key that was retired")
+
+    def offer(self, nonce: bytes) -> tuple[Offer, int]:
+        """Who we are and what we want to see, and the risk engine's count."""
+        return Offer(self.certificate(), self._decider().required, nonce), self._risk.mark()
+
+    def certificate(self) -> bytes:
+        """The root's certificate over the static key, never older than a day."""
+        now, (made, certificate) = self._clock(), self._certified
+        if not made <= now < made + _CERTIFY_AGAIN_S:
+            self._certified = self._certify(now)
+            certificate = self._certified[1]
+        return certificate
+
+    # ---- Decisions
+
+    def admit(self, presented: Presented) -> Decided:
+        """Decide a handshake whose message 3 has been read. Granted means: audited and stored already."""
+        return self._decided(lambda decider: self._judge(decider, presented), presented.static_key)
+
+    def supplement(self, standing: Standing, supplement: Supplement) -> Decided:
+        """Decide again with more evidence; if that does not hold, the client stands where it stood.
+
+        One without evidence asks for a fresh nonce, and for what could be shown.
+        """
+        if not (supplement.posture or supplement.mfa):
+            decider = self._decider()
+            return self._ask(standing, [], decider.factors(standing.judged.identity))
+        wrong = replace(standing, tries=standing.tries + 1)
+        return self._decided(
+            lambda decider: self._add(decider, standing, supplement), standing.static_key, wrong
+        )
+
+    def renew(self, renewal: Renewal, channel: Channel) -> Decided:
+        """Decide a renewal that the owner of ``channel.remote_static`` asks for."""
+        return self._decided(lambda decider: self._again(decider, renewal, channel), channel.remote_static)
+
+    # ---- Judging
+
+    def _judge(self, decider: Decider, presented: Presented) -> Standing:
+        hash_, key = presented.handshake_hash, presented.static_key
+        judged = decider.judge(presented.proof, hash_, key, presented.nonce)
+        return Standing(
+            judged=judged,
+            scopes=tuple(presented.hello.scopes),
+            static_key=key,
+            handshake_hash=hash_,
+            session_secret=presented.session_secret,
+            nonce=presented.nonce,
+            mark=presented.mark,
+            supersedes=presented.hello.supersedes,
+        )
+
+    def _add(self, decider: Decider, standing: Standing, shown: Supplement) -> Standing:
+        bound = continued(standing.handshake_hash, standing.nonce)
+        judged = decider.add(
+            standing.judged, bound, standing.static_key, standing.nonce, posture=shown.posture, mfa=shown.mfa
+        )
+        return replace(
+            standing,
+            judged=judged,
+            scopes=tuple(shown.scopes) or standing.scopes,
+            session_secret=continued_secret(standing.session_secret, standing.nonce),
+            answers=_answers(posture=bool(shown.posture), mfa=bool(shown.mfa)),
+        )
+
+    def _again(self, decider: Decider, renewal: Renewal, channel: Channel) -> Standing:
+        record = self._store.get_session(renewal.session)
+        if record is None or record.static_key != channel.remote_static or not record.basis:
+            raise EvidenceError("the session to renew is not this client's")
+        basis = Basis.from_bytes(record.basis)
+        judged = decider.known(record, basis)
+        if judged.appraisal.device and not renewal.posture:
+            raise EvidenceError("the renewal shows no posture evidence")
+        bound = continued(basis.handshake_hash, basis.nonce)
+        judged = decider.add(judged, bound, record.static_key, basis.nonce, posture=renewal.posture, mfa=b"")
+        return Standing(
+            judged=judged,
+            scopes=tuple(renewal.scopes or basis.scopes),
+            static_key=record.static_key,
+            handshake_hash=channel.handshake_hash,
+            session_secret=channel.session_secret,
+            nonce=basis.nonce,
+            mark=basis.mark,
+            session=record.id,
+            answers=_answers(posture=bool(renewal.posture), mfa=False),
+        )
+
+    # ---- Deciding
+
+    def _decided(
+        self, judge: Callable[[Decider], Standing], client: bytes, otherwise: Standing | None = None
+    ) -> Decided:
+        try:
+            while True:
+                decider = self._decider()
+                standing = judge(decider)
+                with self._lock:
+                    # Not by rules that were replaced while the evidence was looked at (L6).
+                    if decider is self._decider():
+                        return self._decide(decider, standing)
+        except ZtsError as error:
+            _log.warning("a client was refused: %s", error)
+            return self._refuse(error, client, otherwise)
+
+    def _decide(self, decider: Decider, standing: Standing) -> Decided:
+        self._sweep()
+        factors = decider.factors(standing.judged.identity)
+        missing = decider.missing(standing.judged)
+        if not missing:
+            return self._granting.grant(decider, standing)
+        self._audit.record(
+            "handshake.step-up",
+            subject=standing.judged.identity.subject,
+            missing=missing,
+            client=standing.static_key,
+        )
+        return self._ask(standing, missing, factors)
+
+    def _ask(self, standing: Standing, missing: list[str], factors: list[str]) -> Decided:
+        asked = replace(standing, nonce=os.urandom(32), mark=self._risk.mark())
+        return Outcome("step-up", missing=missing, factors=factors, nonce=asked.nonce), asked
+
+    def _refuse(self, error: ZtsError, client: bytes, otherwise: Standing | None) -> Decided:
+        reason = "unavailable" if error.reason == "unavailable" else "refused"
+        try:
+            self._audit.record("handshake.refused", cause=str(error)[:512], client=client)
+        except AuditError as unrecorded:
+            _log.error("a refusal is not in the audit log: %s", unrecorded)
+            reason = "unavailable"
+        if otherwise is None or otherwise.tries >= TRIES_MAX:
+            return Outcome("refused", reason=reason), None
+        again = replace(otherwise, nonce=os.urandom(32), mark=self._risk.mark())
+        return Outcome("refused", reason=reason, nonce=again.nonce), again
+
+    def _certify(self, now: float) -> tuple[float, bytes]:
+        return now, self._keys.certificate(self._name, now)
+
+
+def _answers(*, posture: bool, mfa: bool) -> frozenset[str]:
+    return (ANSWERED_BY_POSTURE if posture else frozenset()) | (ANSWERED_BY_FACTOR if mfa else frozenset())

@@ -1,0 +1,231 @@
+"""From a decision to a session: decide, record (audit and store, durably), publish; in this order.
+
+What cannot be recorded is not granted. A session that takes another's place ends that other one: at once if
+everything was proven anew, because the old one may be in bad hands; after a short overlap if the session is
+merely renewed, so that messages under way still arrive. It never ends later than it would have without: a
+renewal moves no absolute end (K8).
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from ztsession.audit.sink import AuditSink
+from ztsession.authority.changes import ChangeLog
+from ztsession.authority.decision import Decider
+from ztsession.authority.judged import Basis, Standing
+from ztsession.authority.keys import AuthorityKeys
+from ztsession.bus.change import Change
+from ztsession.errors import EvidenceError, HandshakeError, WireError
+from ztsession.handshake.messages import Outcome
+from ztsession.limits import OVERLAP_S
+from ztsession.policy.grant import Grant
+from ztsession.risk.engine import RiskEngine
+from ztsession.risk.levels import Mode
+from ztsession.risk.session import SessionRisk
+from ztsession.store.records import SessionRecord
+from ztsession.store.sqlite import SqliteStore
+from ztsession.tickets.secrets import segment_secret
+from ztsession.tickets.ticket import TicketBody, seal_ticket
+
+__all__ = ["Granting"]
+
+
+@dataclass(frozen=True)
+class _Replaced:
+    """The session that ends for the new one; ``renewed``: with an overlap, and its signals stay."""
+
+    record: SessionRecord
+    renewed: bool
+
+
+class Granting:
+    """Makes sessions. Not thread-safe: the Authority holds its lock."""
+
+    def __init__(
+        self,
+        name: str,
+        keys: AuthorityKeys,
+        store: SqliteStore,
+        audit: AuditSink,
+        changes: ChangeLog,
+        risk: RiskEngine,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._name, self._keys, self._store, self._audit = name, keys, store, audit
+        self._changes, self._risk, self._clock = changes, risk, clock
+        self._ends = [(record.expires_at, record.id) for record in store.live_sessions(int(clock()))]
+        heapq.heapify(self._ends)
+
+    def grant(self, decider: Decider, standing: Standing) -> tuple[Outcome, Standing]:
+        """Grant a new session for what a client has shown, with what it needs to go on from there.
+
+        ``standing.session`` is the session that it renews, ``standing.supersedes`` one that it replaces with
+        full evidence. Raises what speaks against it; then nothing has changed.
+        """
+        judged, session, now = standing.judged, os.urandom(16), int(self._clock())
+        replaced = self._replaced(standing)
+        grants = decider.grants(judged, session, standing.scopes)
+        if not grants:
+            wanted = ", ".join(standing.scopes)
+            raise HandshakeError(f"the policies allow {judged.identity.subject} none of {wanted}")
+        risk = self._watch(session, standing, replaced)
+        try:
+            if risk.mode >= Mode.SUSPENDED:
+                raise HandshakeError(f"the session would begin {risk.mode.name}: {risk.explain()}")
+            granted = replace(
+                standing, session=session, nonce=os.urandom(32), mark=self._risk.mark(), tries=0
+            )
+            record = _record(granted, grants, risk, now)
+            outcome = self._outcome(decider, granted, record, grants)
+            self._write(granted, record, grants, replaced)
+        except BaseException:
+            self._risk.close(session)
+            raise
+        heapq.heappush(self._ends, (record.expires_at, session))
+        if replaced is not None:
+            self._let_go(replaced, now)
+        return outcome, granted
+
+    def end_expired(self, now: float) -> None:
+        """Stop watching the risk of sessions that are over at ``now`` (Unix seconds)."""
+        while self._ends and self._ends[0][0] <= now:
+            self._risk.close(heapq.heappop(self._ends)[1])
+
+    # ---- The session that ends
+
+    def _replaced(self, standing: Standing) -> _Replaced | None:
+        renewed = bool(standing.session)
+        wanted = standing.session or standing.supersedes
+        old = self._store.get_session(wanted) if wanted else None
+        if old is None:
+            if renewed:
+                raise HandshakeError("the session to renew is not known any more")
+            return None  # expired so long ago that nothing is known of it, or none was named
+        # The same subject with the same handshake key: nobody can end another's session by claiming to renew
+        # it.
+        if (old.subject, old.static_key) != (standing.judged.identity.subject, standing.static_key):
+            raise EvidenceError("the session to supersede is not this client's")
+        if renewed and (old.mode >= Mode.SUSPENDED or old.superseded_by is not None):
+            raise HandshakeError(f"the session cannot be renewed, it is {_state(old)}")
+        return _Replaced(old, renewed) if old.mode != Mode.REVOKED else None
+
+    def _watch(self, session: bytes, standing: Standing, replaced: _Replaced | None) -> SessionRisk:
+        judged = standing.judged
+        if replaced is not None and replaced.renewed:
+            old = replaced.record.id
+            return self._risk.renew(session, old, mark=standing.mark, answers=standing.answers)
+        return self._risk.open(session, judged.identity.subject, judged.device, mark=standing.mark)
+
+    def _let_go(self, replaced: _Replaced, now: int) -> None:
+        if replaced.renewed:
+            # Signals must still reach it for as long as its keys are good.
+            heapq.heappush(self._ends, (now + OVERLAP_S, replaced.record.id))
+        else:
+            self._risk.close(replaced.record.id)
+
+    # ---- The new one
+
+    def _outcome(
+        self, decider: Decider, granted: Standing, record: SessionRecord, grants: Sequence[Grant]
+    ) -> Outcome:
+        factors = decider.factors(granted.judged.identity)
+        try:
+            outcome = Outcome(
+                "granted",
+                session=record.id,
+                tickets=[self._ticket(grant, granted, record) for grant in grants],
+                grants=list(record.grants),
+                assurance=record.assurance,
+                lifetime_s=record.expires_at - record.started_at,
+                missing=["mfa"] if factors and any(grant.step_up for grant in grants) else [],
+                factors=factors,
+                nonce=granted.nonce,
+            )
+            _ = outcome.encoded
+        except WireError as error:
+            # Known before anything is written, or a session would exist that its client never hears of.
+            raise HandshakeError(
+                f"the grants do not fit one message, ask for less at once: {error}"
+            ) from None
+        return outcome
+
+    def _ticket(self, grant: Grant, granted: Standing, record: SessionRecord) -> bytes:
+        secret = segment_secret(granted.session_secret, grant.digest())
+        ends_at = _ends_at(granted, grant.lifetime_s)
+        body = TicketBody(grant.encoded, secret, record.started_at, self._name, ends_at)
+        to = self._keys.segment(grant.segment).public
+        return seal_ticket(body, grant.segment, to, ends_at, self._keys.signing)
+
+    def _write(
+        self,
+        granted: Standing,
+        record: SessionRecord,
+        grants: Sequence[Grant],
+        replaced: _Replaced | None,
+    ) -> None:
+        judged = granted.judged
+        self._audit.record(
+            "session.granted",
+            session=record.id,
+            subject=record.subject,
+            credential=judged.identity.credential,
+            device=record.device,
+            assurance=record.assurance,
+            factor=judged.factor.factor if judged.factor else "",
+            posture=dict(judged.appraisal.vector),
+            policy=grants[0].policy,
+            segments=[grant.segment for grant in grants],
+            supersedes=replaced.record.id if replaced else b"",
+            renewed=replaced is not None and replaced.renewed,
+        )
+        self._changes.publish(self._keep(record, replaced))
+
+    def _keep(self, record: SessionRecord, replaced: _Replaced | None) -> list[Change]:
+        changes = []
+        with self._store.transaction():
+            self._store.put_session(record)
+            if record.mode != Mode.NORMAL:
+                changes.append(self._changes.write_mode(record.id, Mode(record.mode)))
+            if replaced is not None and replaced.renewed:
+                self._store.put_session(replace(replaced.record, superseded_by=record.id))
+                changes.append(self._changes.write_retire(replaced.record.id))
+            elif replaced is not None:
+                self._store.set_mode(replaced.record.id, Mode.REVOKED)
+                changes.append(self._changes.write_mode(replaced.record.id, Mode.REVOKED))
+        return changes
+
+
+def _record(granted: Standing, grants: Sequence[Grant], risk: SessionRisk, now: int) -> SessionRecord:
+    expires_at = _ends_at(granted, max(grant.lifetime_s for grant in grants))
+    if expires_at <= now:
+        raise HandshakeError("the session is past its absolute end: everything must be proven anew")
+    judged = granted.judged
+    return SessionRecord(
+        id=granted.session,
+        subject=judged.identity.subject,
+        device=judged.device,
+        static_key=granted.static_key,
+        assurance=judged.assurance,
+        mode=risk.mode,
+        started_at=now,
+        expires_at=expires_at,
+        grants=tuple(grant.encoded for grant in grants),
+        risk=risk.to_bytes(),
+        basis=Basis.of(granted).to_bytes(),
+    )
+
+
+def _ends_at(granted: Standing, lifetime_s: int) -> int:
+    judged = granted.judged
+    ends_at = judged.authenticated_at + lifetime_s
+    return ends_at if judged.identity.until is None else min(ends_at, judged.identity.until)
+
+
+def _state(old: SessionRecord) -> str:
+    return "renewed already" if old.superseded_by is not None else Mode(old.mode).name

@@ -1,0 +1,106 @@
+"""What was judged of a subject, and what of it outlives the handshake.
+
+A renewal shows less than the handshake did: it goes on from what is kept here. So this says when everything
+was last shown, by which credential, and what evidence that comes next must be made for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from ztsession.authority.assurance import assurance_of
+from ztsession.handshake.messages import MAX_SCOPES
+from ztsession.identity.protocol import VerifiedIdentity
+from ztsession.identity.subjects import CREDENTIAL_MAX_BYTES
+from ztsession.mfa.protocol import FactorShown
+from ztsession.posture.appraisal import Appraisal
+from ztsession.wire.schema import Integer, ListOf, Message, Octets, Scope, Text
+
+__all__ = ["NO_DEVICE", "Basis", "Judged", "Standing"]
+
+#: Stands where no device was shown; policies see its posture as unknown throughout.
+NO_DEVICE = "none"
+_LAST_SECOND = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Who and on what, as far as the evidence goes; ``authenticated_at`` (Unix seconds) is when the identity
+    was proven.
+    """
+
+    identity: VerifiedIdentity
+    appraisal: Appraisal
+    authenticated_at: int
+    factor: FactorShown | None = None
+
+    @property
+    def device(self) -> str:
+        """The device's name, or "none"."""
+        return self.appraisal.device or NO_DEVICE
+
+    @property
+    def assurance(self) -> int:
+        """1 to 3, see ``assurance_of``."""
+        return assurance_of(self.identity, self.appraisal, self.factor)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a client stands after an Outcome, so that more evidence can be put to it.
+
+    ``session`` is empty before anything was granted. ``nonce`` is what the next evidence must be made for and
+    ``mark`` the risk engine's count when it was made. Byte strings are 32 bytes but for ``session``, 16.
+    """
+
+    judged: Judged
+    scopes: tuple[str, ...]
+    static_key: bytes
+    handshake_hash: bytes
+    session_secret: bytes = field(repr=False)
+    nonce: bytes
+    mark: int
+    session: bytes = b""
+    supersedes: bytes = b""
+    #: Which kinds of signals the evidence that was shown last can answer.
+    answers: frozenset[str] = frozenset()
+    tries: int = 0
+
+
+@dataclass(frozen=True)
+class Basis(Message, kind="session-basis", max_bytes=16384):
+    """What the store keeps of a session's evidence; times in Unix seconds, 0 and "" where there is none."""
+
+    credential: Annotated[str, Text(CREDENTIAL_MAX_BYTES)]
+    until: Annotated[int, Integer(0, _LAST_SECOND)]
+    identity_assurance: Annotated[int, Integer(1, 3)]
+    factor: Annotated[str, Text(32)]
+    factor_assurance: Annotated[int, Integer(0, 3)]
+    authenticated_at: Annotated[int, Integer(0, _LAST_SECOND)]
+    scopes: Annotated[list[str], ListOf(Scope(), MAX_SCOPES)]
+    handshake_hash: Annotated[bytes, Octets.exactly(32)]
+    nonce: Annotated[bytes, Octets.exactly(32)]
+    mark: Annotated[int, Integer(0, _LAST_SECOND)]
+
+    @classmethod
+    def of(cls, standing: Standing) -> Basis:
+        """What is kept of a client's standing."""
+        judged = standing.judged
+        return cls(
+            credential=judged.identity.credential,
+            until=judged.identity.until or 0,
+            identity_assurance=judged.identity.assurance,
+            factor=judged.factor.factor if judged.factor else "",
+            factor_assurance=judged.factor.assurance if judged.factor else 0,
+            authenticated_at=judged.authenticated_at,
+            scopes=list(standing.scopes),
+            handshake_hash=standing.handshake_hash,
+            nonce=standing.nonce,
+            mark=standing.mark,
+        )
+
+    @property
+    def shown(self) -> FactorShown | None:
+        """The second factor that was shown, if any."""
+        return FactorShown(self.factor, self.factor_assurance) if self.factor else None
