@@ -44,6 +44,10 @@ class ChangeLog:
             Change.revoke(session) if mode is Mode.REVOKED else Change.set_mode(session, mode)
         )
 
+    def write_retire(self, session: bytes) -> Change:
+        """Record that a session was renewed and ends after the overlap; then :meth:`publish`."""
+        return self._append(Change.retire(session))
+
     def write_narrow(self, profile: bytes, allowed: Sequence[int]) -> Change:
         """Record that a profile (32-byte digest) is narrowed to these bitmaps; then :meth:`publish`."""
         return self._append(Change.narrow(profile, list(allowed)))

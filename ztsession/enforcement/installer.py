@@ -65,10 +65,10 @@ class Installer:
         now = self._clock()
         grant, body = open_ticket(request.ticket, self._key, self._authority_key, now)
         request.check(body.secret)
-        remaining_s = body.started_at + grant.lifetime_s - now
+        remaining_s = body.ends_at - now
         self._check(grant, remaining_s)
         with self._lock:
-            self._presented.take(request.ticket, request.nonce, body.started_at + grant.lifetime_s)
+            self._presented.take(request.ticket, request.nonce, body.ends_at)
             answer = self._fill(request, grant, body.secret, remaining_s)
         self._settle(grant.session, answer.handle, mode_of)
         return answer
