@@ -354,7 +354,7 @@ def _imported(public: dict[str, str]) -> Any:
 
 def _found(key: IssuerKey | None) -> IssuerKey:
     if key is None:
-        raise EvidenceError("the issuer is not known to have a key of this id")
+        raise EvidenceError("no key of this id is known of the issuer")
     return key
 
 

@@ -7,8 +7,8 @@ what was shown in one handshake fits no other.
 
 The rest is reading. Tokens come from strangers, and many doors have opened because two parsers read one text
 differently, or because a header was believed about its own key. So: sizes before parsing, one form of
-everything, algorithms and ``typ`` pinned by the operator, keys from the configured place only, and each issuer
-with keys of its own.
+everything, algorithms and ``typ`` pinned by the operator, keys from the configured place only, and each
+issuer with keys of its own.
 """
 
 from __future__ import annotations
