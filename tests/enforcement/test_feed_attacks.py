@@ -29,7 +29,7 @@ from ztsession.testing.pair import _catalog_text
 from ztsession.wire.signature import SeedSigner
 
 STRANGER = SeedSigner(b"s" * 32)
-KEY = STRANGER.public_key
+KEYS = [STRANGER.public_key]
 OPERATIONS = {"orders.submit": {}, "orders.cancel": {}, "orders.status": {"effect": "read", "stale": "2s"}}
 LEASE_S = 5
 
@@ -50,8 +50,8 @@ class Middle:
         self.receive: Callable[[Change], None] = self.pushed.append
         self.answer: Callable[[bytes], bytes] = self.true.feed
         self.true.subscribe(lambda change: self.receive(change))
-        self.ticket_key, self.segment = self.true.ticket_key, self.true.segment
-        self.segment_key = self.true.segment_key
+        self.ticket_keys, self.segment = self.true.ticket_keys, self.true.segment
+        self.segment_keys = self.true.segment_keys
 
     def subscribe(self, receiver: Callable[[Change], None]) -> Callable[[], None]:
         self.deliver = receiver
@@ -262,7 +262,7 @@ def test_R6_an_answer_to_another_question_is_refused(field: str):
     request = FeedRequest("orders", b"n" * 32, 7)
     changes = [Change.revoke(bytes([n]) * 16, number=n).to_bytes() for n in (8, 9, 10)]
     good = {"segment": "orders", "nonce": b"n" * 32, "after": 7, "changes": changes, "complete": True}
-    assert [c.number for c in read_answer(FeedAnswer(**good).sign(STRANGER), request, KEY).changes] == [
+    assert [c.number for c in read_answer(FeedAnswer(**good).sign(STRANGER), request, KEYS).changes] == [
         8,
         9,
         10,
@@ -275,7 +275,7 @@ def test_R6_an_answer_to_another_question_is_refused(field: str):
         "duplicate": {"changes": [changes[0], *changes]},
     }
     with pytest.raises(WireError, match="feed answer"):
-        read_answer(FeedAnswer(**{**good, **wrong[field]}).sign(STRANGER), request, KEY)
+        read_answer(FeedAnswer(**{**good, **wrong[field]}).sign(STRANGER), request, KEYS)
 
 
 def test_the_largest_answer_fits_its_message():
@@ -287,7 +287,7 @@ def test_the_largest_answer_fits_its_message():
     ]
     request = FeedRequest("s" * 32, b"n" * 32, last - CHANGES_MAX)
     answer = FeedAnswer(request.segment, request.nonce, request.after, changes, complete=True).sign(STRANGER)
-    assert len(read_answer(answer, request, KEY).changes) == CHANGES_MAX
+    assert len(read_answer(answer, request, KEYS).changes) == CHANGES_MAX
 
 
 def test_a_point_that_is_far_behind_catches_up_in_one_go(scene: Scene):

@@ -86,7 +86,7 @@ def test_K1_a_ticket_for_another_segment_is_refused(house: Any, caplog: pytest.L
     """The log says which segment it was for; the peer hears one word; the right ticket is taken."""
     authority = house.authority()
     point, session = house.point(authority), house.connect(authority)
-    secret = segment_secret(session._secret, session.grants["md"].digest())
+    secret = segment_secret(session._held.through.secret, session.grants["md"].digest())
     request = InstallRequest.make(session.tickets["md"], secret).to_bytes()
     assert InstallRefusal.from_bytes(point.install(request)).reason == "refused"
     assert "the ticket is for segment 'md'" in caplog.text
@@ -365,7 +365,7 @@ def test_T24_a_verifier_of_one_segment_cannot_forge_for_another(house: Any):
     stolen = authority.segment_key("orders")
     # What the orders point learns from its ticket: a secret that is not md's, nor leads to it.
     inside, body = stolen_ticket(session, stolen, authority)
-    md_secret = segment_secret(session._secret, session.grants["md"].digest())
+    md_secret = segment_secret(session._held.through.secret, session.grants["md"].digest())
     assert segment_secret(body.secret, session.grants["md"].digest()) != md_secret != body.secret
     assert inside.segment == "orders"
     with pytest.raises(InstallationError):
@@ -381,7 +381,9 @@ def test_T24_a_verifier_of_one_segment_cannot_forge_for_another(house: Any):
 
 
 def stolen_ticket(session: Any, key: Any, authority: Any, segment: str = "orders") -> Any:
-    return open_ticket(session.tickets[segment], key, authority.ticket_key, session.grants[segment].issued_at)
+    return open_ticket(
+        session.tickets[segment], [key], [authority.ticket_key], session.grants[segment].issued_at
+    )
 
 
 def test_threads_that_install_end_and_sweep_at_once_leave_the_books_right():

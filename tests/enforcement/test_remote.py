@@ -112,8 +112,8 @@ def test_R11_an_authority_that_lost_its_changes_is_not_believed(site: Site, even
     site.authority.revoke(b"u" * 16)
     eventually(lambda: site.point._listener._applied == 1)
     site.server.close()
-    site.authority._store._execute("DELETE FROM changes")
-    site.authority._store._execute("DELETE FROM sqlite_sequence")
+    site.authority._store.execute("DELETE FROM changes")
+    site.authority._store.execute("DELETE FROM sqlite_sequence")
     site.serve()
     eventually(lambda: refusals(site.submit, site.orders) is Stale)
     deadline = site.point.table.lease_deadline_us
@@ -189,7 +189,7 @@ def test_a_point_may_start_before_its_authority(house: Any, eventually: Callable
 def test_a_remote_authority_enforces_its_one_segment(site: Site):
     """A process has the keys of its own segment and of no other."""
     assert site.remote.segment("orders").name == "orders"
-    for ask in (site.remote.segment, site.remote.segment_key):
+    for ask in (site.remote.segment, site.remote.segment_keys):
         with pytest.raises(ConfigurationError, match="enforces segment 'orders', not 'md'"):
             ask("md")
 

@@ -61,7 +61,7 @@ def sealed(
 
 
 def reopened(ticket: bytes, key: SegmentKey = KEY, now: float = NOW) -> tuple[Grant, TicketBody]:
-    return open_ticket(ticket, key, AUTHORITY, now)
+    return open_ticket(ticket, [key], [AUTHORITY], now)
 
 
 def signed(inside: bytes) -> bytes:
@@ -100,7 +100,7 @@ def test_K1_a_ticket_for_another_segment_is_refused():
     with pytest.raises(InstallationError, match="for segment 'md'"):
         reopened(sealed(segment="md"))
     with pytest.raises(InstallationError, match="grant is for another segment"):
-        open_ticket(sealed(segment="md", key=other), other, AUTHORITY, NOW)
+        open_ticket(sealed(segment="md", key=other), [other], [AUTHORITY], NOW)
     assert reopened(sealed())
 
 

@@ -120,7 +120,7 @@ class Authority:
         keys = AuthorityKeys.open(directory)
         with ExitStack() as opened:
             store = opened.enter_context(SqliteStore(directory / "authority.sqlite"))
-            again = partial(load, SqliteEnrolments(store))
+            again = partial(load, SqliteEnrolments(store), keys.sealing("mfa"))
             decider = again()
             audit = opened.enter_context(JsonLinesAudit(directory / "audit.jsonl", clock=clock))
             authority = cls(keys, store, audit, decider, load=again, gate=gate, name=name, clock=clock)
@@ -159,6 +159,11 @@ class Authority:
         """The public key that enforcement points pin, 32 bytes of Ed25519."""
         return self.keys.signing_public
 
+    @property
+    def ticket_keys(self) -> Sequence[bytes]:
+        """All that tickets and feed answers may be signed with: also the key before, and the next one."""
+        return [key.public for key in self.keys.ring.signing]
+
     #: Changes are pushed into every point of this process as they are made.
     pushes = True
 
@@ -170,6 +175,11 @@ class Authority:
         """The private key of one segment, for an enforcement point in this process."""
         self.segment(name)
         return self.keys.segment(name)
+
+    def segment_keys(self, name: str) -> Sequence[SegmentKey]:
+        """All private keys that a segment's tickets may be sealed to, likewise."""
+        self.segment(name)
+        return self.keys.segment_keys(name)
 
     def segment_key_file(self, name: str) -> Path:
         """The file to hand to the enforcement points of a segment that run elsewhere."""

@@ -123,6 +123,11 @@ class AuthorityKeys:
         """The private static key that new handshakes are answered with, 32 bytes."""
         return self._ring.static[0].private
 
+    @property
+    def static_public(self) -> bytes:
+        """Its public half, 32 bytes."""
+        return DhKeyPair(self.static).public
+
     def statics(self, now: float) -> tuple[bytes, ...]:
         """Every private static key that a renewal may still be addressed to at ``now``, newest first."""
         return tuple(key.private for key in self._ring.static if not key.until or now < key.until)

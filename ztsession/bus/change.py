@@ -1,10 +1,11 @@
 """One change of a decision, as it travels to every enforcement point.
 
 A change can only take away for as long as it is believed: it narrows bitmaps, or puts a session in a mode.
-Its number is what makes loss visible. The numbers of one Authority have no gap, so a point that sees one
-missing knows that something was decided which it has not heard, and stops trusting what it holds. A heartbeat
-says "nothing new": it carries the number of the last change and takes none of its own, and so shows a loss
-even when all is quiet.
+(The one that gives announces a signing key, and keys are taken from signed answers alone.) Its number is what
+makes loss visible. The numbers of one Authority have no gap, so a point that sees one missing knows that
+something was decided which it has not heard, and stops trusting what it holds. A heartbeat says "nothing
+new": it carries the number of the last change and takes none of its own, and so shows a loss even when all is
+quiet.
 """
 
 from __future__ import annotations
@@ -21,25 +22,29 @@ CHANGE_MAX_BYTES: Final = 256
 
 _U64: Final = 2**64 - 1
 _REVOKED: Final = 3
+_KINDS: Final = ("mode", "revoke", "retire", "narrow", "signing-key", "retire-key", "heartbeat")
 
 
 @dataclass(frozen=True)
 class Change(Message, kind="change", max_bytes=CHANGE_MAX_BYTES):
-    """One change; make it with ``set_mode``, ``revoke``, ``retire``, ``narrow`` or ``heartbeat``.
+    """One change; make it with the class method of its kind.
 
-    ``what``: "mode" | "revoke" | "retire" | "narrow" | "heartbeat". ``number``: from 1, 0 while not numbered.
+    ``what``: "mode" | "revoke" | "retire" | "narrow" | "signing-key" | "retire-key" | "heartbeat".
+    ``number``: from 1, 0 while not numbered.
     ``session``: 16 bytes or none. ``mode``: 0 NORMAL .. 3 REVOKED. ``profile``: a grant's profile_digest (32
     bytes) or none. ``allowed``: three u64 bitmaps. ``sent_at``: unix microseconds by the Authority's clock,
-    to measure delay by and never to decide by. Fields that a kind of change does not use are empty or 0.
+    to measure delay by and never to decide by. ``key``: an Ed25519 public key, or the name of a segment's key
+    (32 bytes) or none. Fields that a kind of change does not use are empty or 0.
     """
 
     number: Annotated[int, Integer(0, 2**63 - 1)]
-    what: Annotated[str, OneOf(("mode", "revoke", "retire", "narrow", "heartbeat"))]
+    what: Annotated[str, OneOf(_KINDS)]
     session: Annotated[bytes, Octets.exactly(16, or_empty=True)] = b""
     mode: Annotated[int, Integer(0, _REVOKED)] = 0
     profile: Annotated[bytes, Octets.exactly(32, or_empty=True)] = b""
     allowed: Annotated[list[int], ListOf(Integer(0, _U64), 3, 3)] = field(default_factory=lambda: [0, 0, 0])
     sent_at: Annotated[int, Integer(0, _U64)] = 0
+    key: Annotated[bytes, Octets.exactly(32, or_empty=True)] = b""
 
     @classmethod
     def set_mode(cls, session: bytes, mode: int, *, number: int = 0, sent_at: int = 0) -> Change:
@@ -62,6 +67,16 @@ class Change(Message, kind="change", max_bytes=CHANGE_MAX_BYTES):
         return cls(number, "narrow", profile=profile, allowed=list(allowed), sent_at=sent_at)
 
     @classmethod
+    def signing_key(cls, key: bytes, *, number: int = 0, sent_at: int = 0) -> Change:
+        """Announce that this public key signs tickets and feed answers, too, now or from some time on."""
+        return cls(number, "signing-key", key=key, sent_at=sent_at)
+
+    @classmethod
+    def retire_key(cls, key: bytes, *, number: int = 0, sent_at: int = 0) -> Change:
+        """End a key for good: a signing key by itself, a segment's key by its 32-byte name."""
+        return cls(number, "retire-key", key=key, sent_at=sent_at)
+
+    @classmethod
     def heartbeat(cls, *, number: int, sent_at: int = 0) -> Change:
         """Say that ``number`` is still the last change."""
         return cls(number, "heartbeat", sent_at=sent_at)
@@ -73,7 +88,7 @@ class Change(Message, kind="change", max_bytes=CHANGE_MAX_BYTES):
     def _check(self) -> None:
         super()._check()
         used = _USED[self.what]
-        for name, empty in (("session", b""), ("profile", b""), ("allowed", [0, 0, 0])):
+        for name, empty in (("session", b""), ("profile", b""), ("allowed", [0, 0, 0]), ("key", b"")):
             if name not in used and getattr(self, name) != empty:
                 raise WireError(f"change.{name}: not used by {self.what!r}, expected nothing")
         for name in used - {"allowed"}:
@@ -90,5 +105,7 @@ _USED: Final[dict[str, frozenset[str]]] = {
     "revoke": frozenset({"session"}),
     "retire": frozenset({"session"}),
     "narrow": frozenset({"profile", "allowed"}),
+    "signing-key": frozenset({"key"}),
+    "retire-key": frozenset({"key"}),
     "heartbeat": frozenset(),
 }

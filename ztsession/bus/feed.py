@@ -8,6 +8,7 @@ order of their numbers without a gap.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple, Protocol
 
@@ -70,10 +71,13 @@ class News(NamedTuple):
     complete: bool
 
 
-def read_answer(data: bytes, request: FeedRequest, authority_key: bytes) -> News:
-    """Read a signed FeedAnswer; WireError unless the Authority gave it to this very request, gaplessly."""
+def read_answer(data: bytes, request: FeedRequest, authority_keys: Sequence[bytes]) -> News:
+    """Read a signed FeedAnswer; WireError unless the Authority gave it to this very request, gaplessly.
+
+    ``authority_keys``: the Ed25519 public keys, any of which may have signed it.
+    """
     try:
-        answer = FeedAnswer.from_bytes(Signed.from_bytes(data).check(authority_key, _LABEL))
+        answer = FeedAnswer.from_bytes(Signed.from_bytes(data).check_any(authority_keys, _LABEL))
     except EvidenceError as error:
         raise WireError(f"feed answer: not from the Authority: {error}") from None
     if (answer.segment, answer.nonce) != (request.segment, request.nonce) or answer.after < request.after:

@@ -162,7 +162,7 @@ class Attacker:
         """Each ticket that was presented here, with the secret inside it."""
         for request in self._loot.installations:
             ticket = InstallRequest.from_bytes(request).ticket
-            _, body = open_ticket(ticket, self._loot.key, self._loot.ticket_key, time.time())
+            _, body = open_ticket(ticket, [self._loot.key], [self._loot.ticket_key], time.time())
             yield ticket, body.secret
 
     def _keys(self) -> list[bytes]:
@@ -177,7 +177,7 @@ class Attacker:
         # Grants are no secret: everything in them can be guessed, and what cannot is not in what a token
         # carries.
         request = InstallRequest.from_bytes(self._loot.installations[-1])
-        grant, _ = open_ticket(request.ticket, self._loot.key, self._loot.ticket_key, time.time())
+        grant, _ = open_ticket(request.ticket, [self._loot.key], [self._loot.ticket_key], time.time())
         segment = self._loot.orders
         return replace(
             grant,

@@ -11,10 +11,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ztsession._core import Table
 from ztsession._records import Profile
+from ztsession.enforcement.believed import Believed
 from ztsession.enforcement.compact import CompactMap
 from ztsession.enforcement.presented import PresentedTickets
 from ztsession.errors import InstallationError
@@ -41,12 +42,12 @@ class Installer:
         self,
         table: Table,
         segment: Segment,
-        key: SegmentKey,
-        authority_key: bytes,
+        keys: Callable[[], Sequence[SegmentKey]],
+        believed: Believed,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._table, self._segment, self._key, self._authority_key = table, segment, key, authority_key
+        self._table, self._segment, self._keys, self._believed = table, segment, keys, believed
         self._clock = clock
         self._lock = threading.Lock()
         self._presented = PresentedTickets(table.capacity)
@@ -63,7 +64,7 @@ class Installer:
         """
         request = InstallRequest.from_bytes(data)
         now = self._clock()
-        grant, body = open_ticket(request.ticket, self._key, self._authority_key, now)
+        grant, body = open_ticket(request.ticket, self._live_keys(), self._believed.keys, now)
         request.check(body.secret)
         remaining_s = body.ends_at - now
         self._check(grant, remaining_s)
@@ -101,6 +102,10 @@ class Installer:
             used = {record.profile for record in live.values()}
             self._profiles = {d: p for d, p in self._profiles.items() if d in used}
             self._profiles_max = 2 * len(self._profiles) + _PROFILES_SPARE
+
+    def _live_keys(self) -> list[SegmentKey]:
+        # Asked with each ticket: keys are replaced while the point runs.
+        return [key for key in self._keys() if not self._believed.is_retired(key.public.name)]
 
     def _is_taken_for_another(self, place: int, session: bytes) -> bool:
         record = self._table.record(self._table.handle_at(place))

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from ztsession._core import Table
 from ztsession.bus.change import Change
 from ztsession.bus.feed import FeedRequest, FeedSource, read_answer
+from ztsession.enforcement.believed import Believed
 from ztsession.enforcement.modes import KnownModes
 from ztsession.errors import ZtsError
 from ztsession.limits import LEASE_US, OVERLAP_S
@@ -34,13 +35,13 @@ class Listener:
         segment: str,
         table: Table,
         source: FeedSource,
-        authority_key: bytes,
+        believed: Believed,
         *,
         ended: Callable[[bytes], int | None],
         handle_of: Callable[[bytes], int | None],
         lease_us: int = LEASE_US,
     ) -> None:
-        self._segment, self._table, self._source, self._authority_key = segment, table, source, authority_key
+        self._segment, self._table, self._source, self._believed = segment, table, source, believed
         self._ended, self._handle_of, self._lease_us = ended, handle_of, lease_us
         self._lock = threading.RLock()
         self._applied = 0
@@ -64,7 +65,8 @@ class Listener:
     def apply(self, change: Change) -> None:
         """Take one pushed change; one that comes too early is left for :meth:`ask`, which fills the gap."""
         with self._lock:
-            if change.number == self._applied + 1:
+            # A push is unsigned, and who can push must not name the keys: of these a signed answer tells.
+            if change.number == self._applied + 1 and not change.key:
                 self._obey(change)
                 self._applied = change.number
             elif change.number > self._applied:
@@ -105,7 +107,7 @@ class Listener:
             asked_us = self._table.now_us()
             request = FeedRequest(self._segment, os.urandom(32), self._applied, wait_ms)
             answer = self._source.feed(request.to_bytes())
-            news = read_answer(answer, request, self._authority_key)
+            news = read_answer(answer, request, self._believed.keys)
             with self._lock:
                 self._applied = max(self._applied, news.after)
                 for change in news.changes:
@@ -129,6 +131,10 @@ class Listener:
             self._set_mode(change.session, Mode(change.mode))
         elif change.what == "retire":
             self._retire(change.session)
+        elif change.what == "signing-key":
+            self._believed.announce(change.key)
+        elif change.what == "retire-key":
+            self._believed.retire(change.key)
 
     def _set_mode(self, session: bytes, mode: Mode) -> None:
         if self._modes.get(session) is Mode.REVOKED:

@@ -16,7 +16,8 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -25,6 +26,7 @@ from ztsession._calls import Protected, SessionView, Signer, Verifier
 from ztsession._core import Table
 from ztsession.bus.change import Change
 from ztsession.bus.feed import FeedSource
+from ztsession.enforcement.believed import Believed
 from ztsession.enforcement.installer import Installer
 from ztsession.enforcement.listener import Listener
 from ztsession.errors import ConfigurationError, TableFull, TransportError, WireError, ZtsError
@@ -45,8 +47,8 @@ class PointAuthority(FeedSource, Protocol):
     """What a point needs of its Authority: in one process the Authority itself, else a RemoteAuthority."""
 
     @property
-    def ticket_key(self) -> bytes:
-        """The Ed25519 public key that tickets and feed answers are signed with, 32 bytes."""
+    def ticket_keys(self) -> Sequence[bytes]:
+        """The Ed25519 public keys that tickets and feed answers may be signed with, 32 bytes each."""
 
     @property
     def pushes(self) -> bool:
@@ -57,8 +59,8 @@ class PointAuthority(FeedSource, Protocol):
     def segment(self, name: str) -> Segment:
         """The segment's operations and limits."""
 
-    def segment_key(self, name: str) -> SegmentKey:
-        """The segment's private key."""
+    def segment_keys(self, name: str) -> Sequence[SegmentKey]:
+        """The private keys that the segment's tickets may be sealed to."""
 
     def subscribe(self, receiver: Callable[[Change], None]) -> Callable[[], None]:
         """Push changes to ``receiver`` as they happen; returns the way to stop."""
@@ -96,13 +98,13 @@ class EnforcementPoint:
             manual_clock=manual_clock,
             backend=backend,
         )
-        key = authority.segment_key(segment)
-        self._installer = Installer(self.table, self._segment, key, authority.ticket_key, clock=wall_clock)
+        keys, believed = partial(authority.segment_keys, segment), Believed(segment, authority.ticket_keys)
+        self._installer = Installer(self.table, self._segment, keys, believed, clock=wall_clock)
         self._listener = Listener(
             segment,
             self.table,
             authority,
-            authority.ticket_key,
+            believed,
             ended=self._installer.forget,
             handle_of=self._installer.handle_of,
             lease_us=lease_us,

@@ -8,7 +8,7 @@ of its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from ztsession.bus.change import Change
@@ -29,12 +29,19 @@ class RemoteAuthority:
     pushes = False
 
     def __init__(
-        self, dial: Callable[[], Transport], *, segment: Segment, segment_key: SegmentKey, ticket_key: bytes
+        self,
+        dial: Callable[[], Transport],
+        *,
+        segment: Segment,
+        segment_key: SegmentKey | Sequence[SegmentKey],
+        ticket_key: bytes | Sequence[bytes],
     ) -> None:
-        """``dial`` opens a connection and raises TransportError; ``ticket_key`` is
-        ``Authority.ticket_key``.
+        """``dial`` opens a connection and raises TransportError. ``segment_key``: the segment's key, or
+        several while it is replaced; ``ticket_key``: ``Authority.ticket_key``, or several likewise.
         """
-        self._dial, self._segment, self._segment_key, self.ticket_key = dial, segment, segment_key, ticket_key
+        self._dial, self._segment = dial, segment
+        self.ticket_keys = (ticket_key,) if isinstance(ticket_key, bytes) else tuple(ticket_key)
+        self._segment_keys = (segment_key,) if isinstance(segment_key, SegmentKey) else tuple(segment_key)
         self._lock, self._closed = threading.Lock(), threading.Event()
         self._transport: Transport | None = None
 
@@ -42,9 +49,15 @@ class RemoteAuthority:
         """The one segment that this process enforces."""
         return self._only(name, self._segment)
 
-    def segment_key(self, name: str) -> SegmentKey:
-        """Its key."""
-        return self._only(name, self._segment_key)
+    def segment_keys(self, name: str) -> Sequence[SegmentKey]:
+        """Its keys."""
+        return self._only(name, self._segment_keys)
+
+    def add_segment_key(self, key: SegmentKey) -> None:
+        """Take tickets that are sealed to this key, too, from the next one on."""
+        self._only(key.segment, key)
+        if key not in self._segment_keys:
+            self._segment_keys = (*self._segment_keys, key)
 
     def subscribe(self, receiver: Callable[[Change], None]) -> Callable[[], None]:
         """Nothing to subscribe to; see ``pushes``."""

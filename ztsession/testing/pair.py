@@ -50,13 +50,18 @@ class TestAuthority:
         """The public key of tickets and feed answers."""
         return self._signer.public_key
 
+    @property
+    def ticket_keys(self) -> Sequence[bytes]:
+        """The same, as an enforcement point asks for it."""
+        return (self.ticket_key,)
+
     def segment(self, name: str) -> Segment:
         """The one segment there is."""
         return self._segment
 
-    def segment_key(self, name: str) -> SegmentKey:
+    def segment_keys(self, name: str) -> Sequence[SegmentKey]:
         """Its private key."""
-        return self._key
+        return (self._key,)
 
     def feed(self, request: bytes) -> bytes:
         """All changes so far."""
@@ -105,7 +110,9 @@ class TestAuthority:
     def ticket(self, grant: Grant, secret: bytes) -> bytes:
         """The sealed and signed ticket of a grant; ``secret`` is 32 bytes."""
         started_at = int(self._clock())
-        body = TicketBody(grant.to_bytes(), secret, started_at, "test-authority", started_at + grant.lifetime_s)
+        body = TicketBody(
+            grant.to_bytes(), secret, started_at, "test-authority", started_at + grant.lifetime_s
+        )
         return seal_ticket(body, grant.segment, self._key.public, started_at + grant.lifetime_s, self._signer)
 
     def connect(

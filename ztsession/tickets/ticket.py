@@ -8,6 +8,7 @@ anything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from ztsession.policy.grant import GRANT_MAX_BYTES, Grant
 from ztsession.tickets.segment_key import KEY_ID_BYTES, SegmentKey, SegmentPublicKey
 from ztsession.wire.digest import digest
 from ztsession.wire.schema import Integer, Message, Name, Octets, Text
-from ztsession.wire.signature import SIGNATURE_BYTES, Signer, verify
+from ztsession.wire.signature import SIGNATURE_BYTES, Signer, verify_any
 
 __all__ = ["TICKET_MAX_BYTES", "Ticket", "TicketBody", "open_ticket", "seal_ticket"]
 
@@ -58,22 +59,26 @@ def seal_ticket(
     return Ticket(segment, to.key_id, not_after, sealed, signature).to_bytes()
 
 
-def open_ticket(data: bytes, key: SegmentKey, authority_key: bytes, now: float) -> tuple[Grant, TicketBody]:
+def open_ticket(
+    data: bytes, keys: Sequence[SegmentKey], authority_keys: Sequence[bytes], now: float
+) -> tuple[Grant, TicketBody]:
     """Return what is inside, after everything about the ticket held.
 
-    ``authority_key`` is the Authority's Ed25519 public key, ``now`` Unix seconds. InstallationError says
-    exactly what did not hold; tell the peer its ``reason`` only.
+    ``keys``: those of the segment that tickets may be sealed to, more than one while they are replaced;
+    ``authority_keys``: the Ed25519 public keys that may have signed it; ``now``: Unix seconds.
+    InstallationError says exactly what did not hold; tell the peer its ``reason`` only.
     """
     try:
         ticket = Ticket.from_bytes(data)
-        verify(
-            authority_key,
+        verify_any(
+            authority_keys,
             _signed(ticket.segment, ticket.key_id, ticket.not_after, ticket.sealed),
             ticket.signature,
         )
     except (WireError, EvidenceError) as error:
         raise InstallationError(f"the ticket is not the Authority's: {error}") from None
-    if ticket.segment != key.segment or ticket.key_id != key.public.key_id:
+    key = next((k for k in keys if (k.segment, k.public.key_id) == (ticket.segment, ticket.key_id)), None)
+    if key is None:
         raise InstallationError(f"the ticket is for segment {ticket.segment!r} or for another key of it")
     if not now < ticket.not_after:
         raise InstallationError(f"the ticket expired at {ticket.not_after}, it is {now:.0f}")

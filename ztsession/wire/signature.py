@@ -11,6 +11,7 @@ token cannot be copied out of a core dump. :class:`SeedSigner` is the one in mem
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Protocol
@@ -33,6 +34,7 @@ __all__ = [
     "public_key",
     "sign",
     "verify",
+    "verify_any",
 ]
 
 SEED_BYTES = 32
@@ -90,7 +92,11 @@ class Signed(Message, kind="signed", max_bytes=32768):
 
     def check(self, key: bytes, label: str, *context: bytes) -> bytes:
         """Return the body if ``key`` signed it so; :class:`EvidenceError` if not."""
-        verify(key, digest(label, *context, self.body), self.signature)
+        return self.check_any((key,), label, *context)
+
+    def check_any(self, keys: Sequence[bytes], label: str, *context: bytes) -> bytes:
+        """Return the body if one of ``keys`` signed it so; :class:`EvidenceError` if none did."""
+        verify_any(keys, digest(label, *context, self.body), self.signature)
         return self.body
 
 
@@ -115,6 +121,21 @@ def verify(key: bytes, message: bytes, signature: bytes) -> None:
         bindings.crypto_sign_open(signature + message, key)
     except BadSignatureError:
         raise EvidenceError("the signature does not hold") from None
+
+
+def verify_any(keys: Sequence[bytes], message: bytes, signature: bytes) -> None:
+    """Raise :class:`EvidenceError` unless this is the signature of ``message`` by one of a few ``keys``."""
+    refused = EvidenceError("there is no key to verify with")
+    for key in keys:
+        try:
+            verify(key, message, signature)
+        except EvidenceError as error:
+            refused = error
+        else:
+            return
+    if len(keys) > 1:
+        refused = EvidenceError(f"none of {len(keys)} keys fits: {refused}")
+    raise refused
 
 
 def check_public_key(key: bytes) -> None:
