@@ -7,6 +7,7 @@ import click
 from ztsession import __version__
 from ztsession.cli.authority import authority
 from ztsession.cli.demo import demo
+from ztsession.cli.device import device
 from ztsession.cli.keygen import keygen
 from ztsession.cli.mfa import mfa
 from ztsession.cli.policy import policy
@@ -20,5 +21,5 @@ def ztsession() -> None:
     """Zero-trust continuous verification inside trading systems."""
 
 
-for command in (authority, demo, keygen, mfa, policy):
+for command in (authority, demo, device, keygen, mfa, policy):
     ztsession.add_command(command)
