@@ -23,7 +23,7 @@ from ztsession.identity.enrolments import Enrolments
 from ztsession.posture.devices import AllDevices, DeviceRegistry, FileDevices, StoredDevices
 from ztsession.posture.freshness import MAX_AGE_S, MAX_AHEAD_S, check_age
 from ztsession.posture.items import BAD, GOOD, ITEMS, UNKNOWN
-from ztsession.posture.protocol import EVIDENCE_MAX_BYTES, PostureVerifier
+from ztsession.posture.protocol import EVIDENCE_MAX_BYTES, PostureVerifier, VerifiedPosture
 from ztsession.posture.reference import Reference, read_reference
 from ztsession.posture.statement import StatementVerifier
 from ztsession.posture.trust import trust_vector
@@ -110,8 +110,7 @@ class PostureAppraiser:
         """
         # One reading of the rules, so that a reload in between cannot mix two of them.
         rules = self._rules
-        verifier = _verifier(_kind(evidence), rules.devices, lambda: now)
-        shown = verifier.verify(evidence, binding, nonce)
+        shown = rules.verify(evidence, binding, nonce, now)
         if device is not None and shown.device != device:
             raise EvidenceError("the posture evidence is from another device than before")
         check_age(shown.collected_at, now, rules.reference.max_age_s)
@@ -124,6 +123,17 @@ class _Rules:
     names: tuple[str, ...]
     devices: DeviceRegistry
     reference: Reference
+
+    def verify(self, evidence: bytes, binding: bytes, nonce: bytes, now: float) -> VerifiedPosture:
+        kind = _kind(evidence)
+        make = _KINDS.get(kind)
+        if make is None:
+            raise EvidenceError(f"posture evidence of kind {kind[:64]!r} is not taken here")
+        try:
+            return make(self.devices, lambda: now).verify(evidence, binding, nonce)
+        except ImportError as error:
+            # What a peer sends must not bring out an exception that only says what is not installed.
+            raise EvidenceError(f"evidence of kind {kind!r} cannot be checked here: {error}") from None
 
 
 def _read_rules(path: str | os.PathLike[str], enrolments: Enrolments | None) -> _Rules:
@@ -142,17 +152,6 @@ def _kind(evidence: bytes) -> str:
 
 
 Clock = Callable[[], float]
-
-
-def _verifier(kind: str, devices: DeviceRegistry, clock: Clock) -> PostureVerifier:
-    make = _KINDS.get(kind)
-    if make is None:
-        raise EvidenceError(f"posture evidence of kind {kind[:64]!r} is not taken here")
-    try:
-        return make(devices, clock)
-    except ImportError as error:
-        # What a peer sends must not be able to bring an exception out that only says what is not installed.
-        raise EvidenceError(f"posture evidence of kind {kind!r} cannot be checked here: {error}") from None
 
 
 def _statement(devices: DeviceRegistry, _clock: Clock) -> PostureVerifier:

@@ -55,7 +55,7 @@ class Device:
 
     ``public_key``: Ed25519, 32 bytes, of our own statement. ``eat_key``: PEM of the EC P-256 or Ed25519 key
     that signs EATs. ``ueid``: the Universal Entity ID that its EATs must carry, 7 to 33 bytes. ``ak``: PEM of
-    the TPM's attestation key, EC P-256 or P-384, or RSA of 2048 to 4096 bits.
+    the TPM's attestation key, EC P-256 or RSA of 2048 to 4096 bits.
     """
 
     name: str

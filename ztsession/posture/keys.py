@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
@@ -41,7 +41,7 @@ PublicKey = EatKey | RSAPublicKey
 def load_public(pem: str) -> PublicKey:
     """Return the public key of a PEM text (RFC 7468, section 13); ``ConfigurationError`` if there is none.
 
-    EC keys are on P-256 or P-384, RSA keys have 2048 to 4096 bits, Ed25519 keys are in their one form.
+    EC keys are on P-256, RSA keys have 2048 to 4096 bits, Ed25519 keys are in their one form.
     """
     if len(pem) > PEM_MAX_BYTES:
         raise ConfigurationError(f"expected a public key in PEM of at most {PEM_MAX_BYTES} bytes")
@@ -51,11 +51,11 @@ def load_public(pem: str) -> PublicKey:
         raise ConfigurationError("expected a public key in PEM, -----BEGIN PUBLIC KEY-----") from None
     if isinstance(key, Ed25519PublicKey):
         return statement_key(key.public_bytes_raw())
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, (SECP256R1, SECP384R1)):
+    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1):
         return key
     if isinstance(key, RSAPublicKey) and _RSA_MIN_BITS <= key.key_size <= _RSA_MAX_BITS:
         return key
-    raise ConfigurationError("expected a key of EC P-256, EC P-384, Ed25519, or RSA of 2048 to 4096 bits")
+    raise ConfigurationError("expected a key of EC P-256, Ed25519, or RSA of 2048 to 4096 bits")
 
 
 def statement_key(raw: bytes) -> Ed25519PublicKey:
@@ -72,16 +72,14 @@ def eat_key(pem: str) -> EatKey:
     key = load_public(pem)
     if isinstance(key, RSAPublicKey):
         raise ConfigurationError("expected a key of EC P-256 or Ed25519")
-    if isinstance(key, EllipticCurvePublicKey) and not isinstance(key.curve, SECP256R1):
-        raise ConfigurationError("expected a key of EC P-256 or Ed25519")
     return key
 
 
 def attestation_key(pem: str) -> EllipticCurvePublicKey | RSAPublicKey:
-    """Return a TPM's attestation key, EC or RSA; ``ConfigurationError`` otherwise."""
+    """Return a TPM's attestation key, EC P-256 or RSA; ``ConfigurationError`` otherwise."""
     key = load_public(pem)
     if isinstance(key, Ed25519PublicKey):
-        raise ConfigurationError("expected a TPM's attestation key, EC or RSA")
+        raise ConfigurationError("expected a TPM's attestation key, EC P-256 or RSA")
     return key
 
 
