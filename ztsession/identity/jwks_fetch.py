@@ -76,6 +76,8 @@ async def fetch_async(url: str, *, timeout_s: float = WAIT_S) -> bytes:
             client.stream("GET", url, headers=_HEADERS) as answer,
         ):
             return await _body(answer)
+    except TransportError:
+        raise
     except TimeoutError:
         raise TransportError(f"the issuer did not answer within {timeout_s} s") from None
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
