@@ -165,7 +165,7 @@ def test_no_secret_shows_in_what_a_client_prints(house: Any):
     session = house.connect(authority)
     shown = repr(session) + repr(house.identity) + repr(house.device)
     hidden = (
-        session._secret,
+        session._held.through.secret,
         house.identity.signing_seed,
         house.identity.static_private,
         house.device.signing_seed,

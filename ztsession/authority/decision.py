@@ -104,8 +104,10 @@ class Decider:
         return missing
 
     def factors(self, identity: VerifiedIdentity) -> list[str]:
-        """The second factors that this subject has."""
-        return [] if self._factors is None else list(self._factors.enrolled(identity.subject))
+        """The second factors that this subject has; only people have any."""
+        if self._factors is None or identity.kind != "human":
+            return []
+        return list(self._factors.enrolled(identity.subject))
 
     def _show(self, subject: str, evidence: bytes, bound: bytes) -> FactorShown:
         if self._factors is None:

@@ -92,12 +92,9 @@ class FrontDesk:
 
     def static_for(self, key_id: bytes | None) -> bytes:
         """The newest static private key, or the one of this id; HandshakeError if that is retired."""
-        keys = [self._keys.static]
-        if key_id is None:
-            return keys[0]
-        for key in keys:
-            if static_key_id(DhKeyPair(key).public) == key_id:
-                return key
+        for private in self._keys.statics(self._clock()):
+            if key_id is None or static_key_id(DhKeyPair(private).public) == key_id:
+                return private
         raise HandshakeError("the renewal is for a static key that was retired")
 
     def offer(self, nonce: bytes) -> tuple[Offer, int]:

@@ -13,6 +13,8 @@ from ztsession.authority.decision import Decider
 from ztsession.identity.enrolments import Enrolments
 from ztsession.identity.subjects import AllSubjects, FileSubjects, StoredSubjects
 from ztsession.identity.verifiers import IdentityVerifiers
+from ztsession.mfa.factors import Factors
+from ztsession.mfa.settings import MfaSettings
 from ztsession.policy.engine import PolicyEngine
 from ztsession.posture.appraisal import PostureAppraiser
 
@@ -35,11 +37,14 @@ def read_rules(
     """
     stored = [] if enrolments is None else [StoredSubjects(enrolments)]
     subjects = AllSubjects(FileSubjects(directory / "subjects.toml"), *stored)
+    settings = MfaSettings.from_directory(directory)
+    factors = None if enrolments is None else Factors(enrolments, sealing_key, settings, clock=clock)
     return Decider(
         IdentityVerifiers.from_directory(directory, subjects, clock=clock),
         PostureAppraiser(directory / "devices.toml", enrolments=enrolments),
         PolicyEngine(directory),
         subjects=subjects,
+        factors=factors,
         posture_required=posture_required,
         clock=clock,
     )

@@ -175,14 +175,16 @@ def _settled(
     asked_scopes: list[str] | None = None,
 ) -> Conversation[Held]:
     """Show what is missing until it is granted, or nothing more can be shown."""
-    wanted = list(outcome.missing)
+    wanted, factors = list(outcome.missing), list(outcome.factors)
     for _ in range(TRIES_MAX):
         if outcome.status == "granted":
             break
         if outcome.status == "refused" and not outcome.nonce:
             raise HandshakeError(f"the Authority refused: {outcome.reason}")
-        wanted = list(outcome.missing) or wanted
-        supplement = _shown(subject, through, outcome, wanted, mfa, posture)
+        # A refusal says nothing of what was wrong: what was asked for is still wanted.
+        wanted, factors = list(outcome.missing) or wanted, list(outcome.factors) or factors
+        asked = replace(outcome, missing=wanted, factors=factors)
+        supplement = _shown(subject, through, asked, mfa, posture)
         nonce = outcome.nonce
         outcome = yield from _supplemented(through, replace(supplement, scopes=asked_scopes or []))
         if outcome.status != "refused":
@@ -195,28 +197,26 @@ def _settled(
 def _shown(
     subject: Subject,
     through: Channelled,
-    outcome: Outcome,
-    wanted: Sequence[str],
+    asked: Outcome,
     mfa: MfaProver | None,
     posture: PostureProver | None,
 ) -> Supplement:
-    bound = continued(through.handshake_hash, outcome.nonce)
+    bound = continued(through.handshake_hash, asked.nonce)
     shown_posture = shown_mfa = b""
-    if "posture" in wanted and posture is not None:
-        shown_posture = posture.prove(_bound(subject, "posture", bound), outcome.nonce)
-    if "mfa" in wanted and mfa is not None:
-        shown_mfa = mfa.prove(_bound(subject, "mfa", bound), outcome.factors)
-    lacking = [
-        what
-        for what, shown in (("posture", shown_posture), ("mfa", shown_mfa))
-        if what in wanted and not shown
-    ]
-    if lacking or not wanted:
-        ways = (
-            f" (second factors: {', '.join(outcome.factors) or 'none enrolled'})" if "mfa" in lacking else ""
-        )
-        raise StepUpRequired(f"the Authority wants more evidence: {', '.join(lacking) or 'none given'}{ways}")
+    if "posture" in asked.missing and posture is not None:
+        shown_posture = posture.prove(_bound(subject, "posture", bound), asked.nonce)
+    if "mfa" in asked.missing and mfa is not None:
+        shown_mfa = mfa.prove(_bound(subject, "mfa", bound), asked.factors)
+    shown = {"posture": shown_posture, "mfa": shown_mfa}
+    lacking = [what for what in asked.missing if not shown.get(what)]
+    if lacking or not asked.missing:
+        raise StepUpRequired(_lacking(lacking, asked.factors))
     return Supplement(posture=shown_posture, mfa=shown_mfa)
+
+
+def _lacking(lacking: Sequence[str], factors: Sequence[str]) -> str:
+    ways = f" (second factors: {', '.join(factors) or 'none enrolled'})" if "mfa" in lacking else ""
+    return f"the Authority wants more evidence: {', '.join(lacking) or 'none was given'}{ways}"
 
 
 def _supplemented(through: Channelled, supplement: Supplement) -> Conversation[Outcome]:

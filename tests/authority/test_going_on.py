@@ -1,0 +1,477 @@
+"""A session goes on: more evidence in its channel, renewal in one round trip, both without a pause."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pyotp
+import pytest
+
+import ztsession as zts
+from ztsession.client.conversation import handshake
+from ztsession.client.drive import drive
+from ztsession.client.installing import install_ticket
+from ztsession.clock import FakeClock
+from ztsession.errors import (
+    EvidenceError,
+    Expired,
+    HandshakeError,
+    InstallationError,
+    Revoked,
+    SessionEnded,
+    StepUpRequired,
+)
+from ztsession.limits import OVERLAP_S
+from ztsession.mfa.factors import Factors
+from ztsession.mfa.prover import TotpProver
+from ztsession.mfa.settings import MfaSettings
+from ztsession.store.enrolments import SqliteEnrolments
+
+CATALOG = """\
+version = 1
+[segments.orders.operations.submit]
+effect = "risk-increasing"
+assurance = 2
+[segments.orders.operations.cancel]
+effect = "risk-reducing"
+"""
+POLICY = "permit (principal, action, resource);\n"
+
+
+class Clock:
+    """Unix time that a test moves."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
+
+
+class Line:
+    """A transport that keeps what was said, and may change it."""
+
+    def __init__(self, inner: Any, change: Callable[[bytes], bytes] = lambda message: message) -> None:
+        self.inner, self.change, self.said = inner, change, list[bytes]()
+
+    def exchange(self, message: bytes) -> bytes:
+        self.said.append(message)
+        return self.inner.exchange(self.change(message))
+
+
+class Trader:
+    """A person with a key and an authenticator app, and the Authority that knows both."""
+
+    def __init__(self, house: Any, *, mfa: bool) -> None:
+        (house.rules / "catalog.toml").write_text(CATALOG)
+        for path in house.rules.glob("*.cedar"):
+            path.unlink()
+        (house.rules / "all.cedar").write_text(POLICY)
+        self.identity = zts.Ed25519Identity.generate("trader-1")
+        entry = self.identity.registry_entry("human", desk="rates")
+        (house.rules / "subjects.toml").write_text(entry + ("mfa = true\n" if mfa else ""))
+        self.clock, self.house = Clock(), house
+        self.authority = house.authority(clock=self.clock)
+        factors = Factors(
+            SqliteEnrolments(self.authority._store),
+            self.authority.keys.sealing("mfa"),
+            MfaSettings(),
+            clock=self.clock,
+        )
+        self.secret = factors.enrol_totp("trader-1")
+        self.totp = pyotp.parse_uri(self.secret.uri)
+        factors.confirm_totp("trader-1", self.code())
+        self.asked = 0
+
+    def code(self) -> str:
+        return str(self.totp.at(int(self.clock())))
+
+    def next_code(self) -> str:
+        # Each step is good once: the person waits for the next one.
+        self.asked += 1
+        self.clock.ahead_s += 30
+        return self.code()
+
+    @property
+    def prover(self) -> TotpProver:
+        return TotpProver(self.next_code)
+
+    def connect(self, **changed: Any) -> zts.Session:
+        device = zts.DevicePosture("host-1", self.house.device.signing_seed, measure=dict, clock=self.clock)
+        given = {"identity": self.identity, "posture": device, "scopes": ["orders.*"]} | changed
+        transport = given.pop("transport", None) or self.authority.connection()
+        return zts.connect(transport, root=self.authority.root, **given)
+
+
+def audited(house: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (house.state / "audit.jsonl").read_text().splitlines()]
+
+
+# ---- Step-up
+
+
+def test_a_factor_that_the_authority_demands_is_shown_in_the_channel(house: Any):
+    """Where a second factor is required the Authority asks for it, and nothing is granted before it holds."""
+    trader = Trader(house, mfa=True)
+    with pytest.raises(StepUpRequired, match=r"mfa \(second factors: totp\)"):
+        trader.connect()
+    assert trader.authority.sessions() == []
+    session = trader.connect(mfa=trader.prover)
+    assert (session.assurance, session.factors) == (2, ("totp",))
+    assert audited(house)[-1]["factor"] == "totp"
+
+
+def test_a_person_without_any_factor_is_refused_where_one_is_demanded(house: Any):
+    """What cannot be shown is not asked for: the audit log says that nothing is enrolled."""
+    trader = Trader(house, mfa=True)
+    other = zts.Ed25519Identity.generate("trader-2")
+    text = (house.rules / "subjects.toml").read_text()
+    (house.rules / "subjects.toml").write_text(text + other.registry_entry("human") + "mfa = true\n")
+    trader.authority.reload()
+    with pytest.raises(HandshakeError, match=r"refused$"):
+        trader.connect(identity=other, mfa=trader.prover)
+    assert "none enrolled" in audited(house)[-1]["cause"]
+
+
+def test_a_session_is_widened_by_a_second_factor_under_a_new_key(house: Any):
+    """What needs more assurance answers STEP_UP_REQUIRED, is granted after a code, and is another key."""
+    trader = Trader(house, mfa=False)
+    point = house.point(trader.authority)
+    session = trader.connect()
+    before = session.install(point, "orders")
+    call = point.verifier("orders.submit")
+    with pytest.raises(zts.errors.StepUpRequired):
+        call(before.sign("orders.submit", b"x"), b"x")
+    stepped = session.step_up(mfa=trader.prover)
+    assert (session.assurance, stepped.assurance) == (1, 2)
+    after = stepped.install(point, "orders")
+    assert call(after.sign("orders.submit", b"x"), b"x").session == stepped.id
+    assert session.grants["orders"].digest() != stepped.grants["orders"].digest()
+    # Under the old keys the old decision holds until they end.
+    with pytest.raises(zts.errors.StepUpRequired):
+        call(before.sign("orders.submit", b"x"), b"x")
+    assert point.verifier("orders.cancel")(before.sign("orders.cancel", b"x"), b"x")
+    assert [record.id for record in trader.authority.sessions()] == [stepped.id]
+
+
+def test_H25_a_code_that_was_used_does_not_work_again_in_any_channel(house: Any):
+    """A code is used up by the first session that shows it; the next step's code passes."""
+    trader = Trader(house, mfa=False)
+    first, second = trader.connect(), trader.connect()
+    trader.clock.ahead_s += 30
+    code = trader.code()
+    assert first.step_up(mfa=TotpProver(lambda: code)).assurance == 2
+    with pytest.raises(HandshakeError, match="refused"):
+        second.step_up(mfa=TotpProver(lambda: code))
+    assert trader.authority.session(second.id).assurance == 1
+    assert second.step_up(mfa=trader.prover).assurance == 2
+
+
+def test_wrong_codes_leave_the_session_as_it_was_and_end_at_last(house: Any):
+    """A wrong code changes nothing, can be put right, and cannot be tried for ever in one channel."""
+    trader = Trader(house, mfa=False)
+    point = house.point(trader.authority)
+    session = trader.connect()
+    orders = session.install(point, "orders")
+    codes = iter(["000000", "000000"])
+    stepped = session.step_up(mfa=TotpProver(lambda: next(codes, None) or trader.next_code()))
+    assert stepped.assurance == 2
+    refused = [entry for entry in audited(house) if entry["event"] == "handshake.refused"]
+    assert len(refused) in (1, 2)
+    assert point.verifier("orders.cancel")(orders.sign("orders.cancel", b"x"), b"x")
+    with pytest.raises(HandshakeError):
+        stepped.step_up(mfa=TotpProver(lambda: "000000"))
+    assert trader.authority.session(stepped.id).mode == zts.Mode.NORMAL
+
+
+def test_a_step_from_a_session_that_was_replaced_is_refused_at_once(house: Any):
+    """There is one line from session to session: an old one cannot be gone on from."""
+    trader = Trader(house, mfa=False)
+    session = trader.connect()
+    stepped = session.step_up(mfa=trader.prover)
+    for step in (session.renew, session.reauthenticate, lambda: session.step_up(mfa=trader.prover)):
+        with pytest.raises(SessionEnded, match="taken this one's place"):
+            step()
+    assert stepped.renew().assurance == 2
+
+
+def test_H15_no_changed_byte_of_a_supplement_is_taken_for_evidence(house: Any):
+    """A supplement that was altered on its way does not open, and the session stays what it was."""
+    trader = Trader(house, mfa=False)
+    flip = {"on": False}
+
+    def change(message: bytes) -> bytes:
+        return message[:40] + bytes([message[40] ^ 1]) + message[41:] if flip["on"] else message
+
+    line = Line(trader.authority.connection(), change)
+    session = trader.connect(transport=line)
+    flip["on"] = True
+    with pytest.raises(HandshakeError):
+        session.step_up(mfa=trader.prover)
+    assert trader.authority.session(session.id).assurance == 1
+
+
+def test_a_stranger_on_the_same_connection_does_not_disturb_the_channel(house: Any):
+    """What does not open in the channel is a first message, and leaves the channel as it was."""
+    trader = Trader(house, mfa=False)
+    connection = trader.authority.connection()
+    session = trader.connect(transport=connection)
+    connection.exchange(os.urandom(300))
+    connection.exchange(b"")
+    assert session.step_up(mfa=trader.prover).assurance == 2
+
+
+# ---- Renewal
+
+
+def test_a_renewal_takes_one_round_trip_and_fresh_keys(house: Any):
+    """One message there and one back; the new session has another id, other keys, the same end."""
+    authority = house.authority()
+    point = house.point(authority)
+    line = Line(authority.connection())
+    session = house.connect(authority, line)
+    before, old = len(line.said), session.install(point, "orders")
+    renewed = session.renew()
+    assert len(line.said) == before + 1
+    new = renewed.install(point, "orders")
+    assert renewed.id != session.id
+    for orders in (old, new):
+        assert point.verifier("orders.submit")(orders.sign("orders.submit", b"x"), b"x")
+    assert authority.sessions()[0].expires_at == authority._store.get_session(session.id).expires_at
+    assert [entry["event"] for entry in audited(house)] == ["session.granted"] * 2
+    assert audited(house)[-1]["renewed"] is True
+
+
+def test_the_old_keys_end_after_the_overlap_and_not_before(house: Any):
+    """Messages under way arrive; after the overlap the old installation is over, and never comes back."""
+    clock = FakeClock(unix_s=time.time())
+    authority = house.authority(clock=clock.time)
+    point = house.point(authority, manual_clock=True, wall_clock=clock.time)
+    clock.follow(point.table)
+    point.maintain()
+    device = zts.DevicePosture("host-1", house.device.signing_seed, measure=dict, clock=clock.time)
+    session = house.connect(authority, posture=device)
+    grant, secret = session._secret_of("orders")
+    ticket, machine_us = session.tickets["orders"], clock.machine_us
+    old = install_ticket(point, grant, ticket, secret, manual_clock_us=machine_us)
+    clock.follow(old.table)
+    session.renew()
+    call = point.verifier("orders.submit")
+    clock.advance(OVERLAP_S - 1)
+    point.maintain()
+    assert call(old.sign("orders.submit", b"x"), b"x")
+    clock.advance(1.1)
+    with pytest.raises(Expired):
+        call(old.sign("orders.submit", b"x"), b"x")
+    with pytest.raises(InstallationError):
+        session.install(point, "orders")
+
+
+def test_R2_a_revocation_reaches_a_renewed_session_within_its_overlap(house: Any):
+    """The overlap is for messages under way and no protection: a revocation ends it at once."""
+    authority = house.authority()
+    point = house.point(authority)
+    session = house.connect(authority)
+    old = session.install(point, "orders")
+    session.renew()
+    authority.revoke(session.id)
+    with pytest.raises(Revoked):
+        point.verifier("orders.submit")(old.sign("orders.submit", b"x"), b"x")
+
+
+def test_K8_a_renewal_moves_no_absolute_end(house: Any):
+    """However often it is renewed, a session ends when the first one would have."""
+    clock = Clock()
+    authority = house.authority(clock=clock)
+    device = zts.DevicePosture("host-1", house.device.signing_seed, measure=dict, clock=clock)
+    session = house.connect(authority, posture=device)
+    ends_at = authority.session(session.id).expires_at
+    for _ in range(4):
+        clock.ahead_s += session.lifetime_s / 5 if session.lifetime_s > 5 else 1
+        session = session.renew()
+        assert authority.session(session.id).expires_at == ends_at
+    clock.ahead_s = ends_at - time.time() + 1
+    with pytest.raises(HandshakeError):
+        session.renew()
+    assert authority.sessions() == []
+
+
+def test_K9_a_renewal_raises_no_assurance_and_no_session_of_another(house: Any):
+    """A factor that was not shown does not appear by renewing, and one's own key renews one's own session."""
+    trader = Trader(house, mfa=False)
+    session = trader.connect()
+    assert session.renew().assurance == 1
+    twin = zts.Ed25519Identity("trader-1", trader.identity.signing_seed, os.urandom(32))
+    mine, other = trader.connect(), trader.connect(identity=twin)
+    other._held.outcome.__dict__["session"] = mine.id
+    with pytest.raises(HandshakeError, match="did not renew"):
+        other.renew()
+    assert mine.renew()
+
+
+def test_H3_a_replayed_renewal_makes_no_second_session(house: Any):
+    """The first message of a renewal can be recorded; said again, it is refused, on any connection."""
+    authority = house.authority()
+    line = Line(authority.connection())
+    session = house.connect(authority, line)
+    renewed = session.renew()
+    known = len(authority.sessions())
+    for connection in (line.inner, authority.connection()):
+        connection.exchange(line.said[-1])
+    assert len(authority.sessions()) == known
+    assert authority.session(renewed.id)
+    assert renewed.renew()
+
+
+def test_H15_no_changed_byte_of_a_renewal_renews_anything(house: Any):
+    """Whatever byte of a renewal is changed, nothing is renewed and the session goes on."""
+    authority = house.authority()
+    line = Line(authority.connection())
+    session = house.connect(authority, line)
+    copy = Line(authority.connection(), lambda message: b"")
+    with pytest.raises(HandshakeError):
+        session.renew(copy)
+    (message,) = copy.said
+    for position in range(0, len(message), 7):
+        changed = bytearray(message)
+        changed[position] ^= 1
+        authority.connection().exchange(bytes(changed))
+        assert [record.id for record in authority.sessions()] == [session.id]
+    assert session.renew()
+
+
+@pytest.mark.parametrize("mode", [zts.Level.HIGH, zts.Level.CRITICAL])
+def test_a_suspended_session_cannot_be_renewed(house: Any, mode: zts.Level):
+    """Whoever is suspended proves everything anew; posture alone is no way around it."""
+    authority = house.authority()
+    session = house.connect(authority)
+    authority.signal(zts.Signal("1", "posture-drift", mode, "test", time.time(), session=session.id))
+    with pytest.raises(HandshakeError, match="did not renew"):
+        session.renew()
+    assert session.reauthenticate()
+
+
+def test_H21_posture_asked_for_before_a_signal_does_not_answer_it(house: Any):
+    """A restricted session renews restricted; a step-up with posture asked for afterwards lifts it."""
+    authority = house.authority()
+    session = house.connect(authority)
+    authority.signal(zts.Signal("1", "posture-drift", zts.Level.MEDIUM, "t", time.time(), session=session.id))
+    renewed = session.renew()
+    assert authority.session(renewed.id).mode == zts.Mode.RESTRICTED
+    lifted = renewed.step_up(posture=house.device)
+    assert authority.session(lifted.id).mode == zts.Mode.NORMAL
+
+
+def test_H20_another_device_cannot_go_on_with_a_session(house: Any):
+    """A session stays on its device: an enrolled one, but another, neither renews it nor steps it up."""
+    other = zts.DevicePosture("host-2", os.urandom(32), measure=dict)
+    with (house.rules / "devices.toml").open("a") as file:
+        file.write("\n" + other.registry_entry())
+    authority = house.authority()
+    session = house.connect(authority)
+    with pytest.raises(HandshakeError, match="refused"):
+        session.step_up(posture=other)
+    object.__setattr__(session._subject, "posture", other)
+    with pytest.raises(HandshakeError, match="did not renew"):
+        session.renew()
+    assert house.connect(authority, posture=other)
+
+
+def test_H19_a_renewal_needs_posture_made_for_its_nonce(house: Any):
+    """Evidence for another nonce, or none at all, does not renew a session that began with a device."""
+    authority = house.authority()
+    session = house.connect(authority)
+    subject = session._subject
+    for posture in (None, _Stale(house.device)):
+        object.__setattr__(subject, "posture", posture)
+        with pytest.raises(HandshakeError, match="did not renew"):
+            session.renew()
+    object.__setattr__(subject, "posture", house.device)
+    assert session.renew()
+
+
+class _Stale:
+    def __init__(self, device: Any) -> None:
+        self._device = device
+
+    def prove(self, binding: bytes, nonce: bytes) -> bytes:
+        return bytes(self._device.prove(binding, bytes(32)))
+
+
+def test_H14_a_subject_taken_out_cannot_renew(house: Any):
+    """Whoever is no longer enrolled, or with another key, does not go on with the session of before."""
+    authority = house.authority()
+    session = house.connect(authority)
+    house.enrol(zts.Ed25519Identity.generate("algo-7"))
+    authority.reload()
+    with pytest.raises(HandshakeError, match="did not renew"):
+        session.renew()
+    assert "no longer enrolled" in audited(house)[-1]["cause"]
+    house.enrol(house.identity)
+    authority.reload()
+    assert session.renew()
+
+
+def test_a_renewal_after_the_authority_restarted_goes_on(house: Any):
+    """What a renewal rests on is in the store, not in the process."""
+    authority = house.authority()
+    session = house.connect(authority)
+    authority.close()
+    again = house.authority()
+    assert again.session(session.renew(again.connection()).id)
+
+
+def test_a_client_that_holds_an_expired_certificate_authenticates_in_full(house: Any):
+    """A renewal trusts the static key as the certificate did, and no longer."""
+    authority = house.authority()
+    session = house.connect(authority)
+    object.__setattr__(session._held.through.known, "authority_until", int(time.time()) - 1)
+    with pytest.raises(EvidenceError, match="expired"):
+        session.renew()
+    assert session.reauthenticate()
+
+
+def test_orders_flow_without_one_refusal_while_the_session_renews(house: Any):
+    """Under load from another thread, renewing and swapping refuses not a single call."""
+    authority = house.authority()
+    point = house.point(authority)
+    session = house.connect(authority)
+    current = [session.install(point, "orders")]
+    call, stop, counts = point.verifier("orders.submit"), threading.Event(), [0, 0]
+
+    def trade() -> None:
+        while not stop.is_set():
+            token = current[0].sign("orders.submit", b"x")
+            try:
+                call(token, b"x")
+                counts[0] += 1
+            except zts.Denied:
+                counts[1] += 1
+
+    thread = threading.Thread(target=trade)
+    thread.start()
+    try:
+        for _ in range(20):
+            session = session.renew()
+            current[0] = session.install(point, "orders")
+    finally:
+        stop.set()
+        thread.join()
+    assert counts[1] == 0
+    assert counts[0] > 100
+
+
+def test_supersession_by_full_evidence_still_ends_the_old_session_at_once(house: Any):
+    """Re-authentication has no overlap: the old keys may be in bad hands."""
+    authority = house.authority()
+    point = house.point(authority)
+    session = house.connect(authority)
+    old = session.install(point, "orders")
+    drive(handshake(session._subject, supersedes=session.id), authority.connection())
+    with pytest.raises(Revoked):
+        point.verifier("orders.submit")(old.sign("orders.submit", b"x"), b"x")
