@@ -121,6 +121,13 @@ class Protocol(RuleBasedStateMachine):
         if self._lives(pair):
             pair.point.mode = mode
 
+    @rule(pick=PICK, us=st.sampled_from([0, 1, 2 * SECOND, EPOCH_US, LIFETIME_S * SECOND, 2**64 - 1]))
+    def shorten(self, pick: int, us: int) -> None:
+        pair = self.pairs[pick % len(self.pairs)]
+        assert self.world.point.shorten(pair.session.handle, us) is self._lives(pair)
+        if self._lives(pair):
+            pair.point.expires_at_us = min(pair.point.expires_at_us, self.world.now_us + us)
+
     @rule(grant=PICK, mode=st.integers(0, 2), operation=st.integers(0, len(OPERATIONS) - 1))
     def narrow(self, grant: int, mode: int, operation: int) -> None:
         digest = DIGESTS[grant % len(DIGESTS)]

@@ -7,6 +7,7 @@ from model import EPOCH_STEPS_MAX
 from worlds import (
     BURST,
     EPOCH_US,
+    HOUR_US,
     MAX_AGE_US,
     SECOND,
     SKEW_US,
@@ -16,6 +17,7 @@ from worlds import (
 )
 
 from ztsession import errors
+from ztsession._calls import Verifier
 
 
 def forged(
@@ -226,3 +228,20 @@ def test_idle_expiry(world: World) -> None:
     world.verdict(session.sign())  # authentic, so it may still turn the epoch
     world.refuses(errors.Expired, session.sign(), charged=session)
     assert world.point.sweep() == 1
+
+
+def test_a_session_that_is_shortened_ends_earlier_and_never_later(world: World) -> None:
+    """Shortening takes effect on the very next call past the new end, and a longer time changes nothing."""
+    session = world.install(lifetime_us=HOUR_US)
+    call = Verifier(world.point, "orders.submit")
+    assert world.point.shorten(session.handle, 10 * SECOND)
+    assert world.point.shorten(session.handle, 2**64 - 1)
+    assert world.point.shorten(session.handle, HOUR_US)
+    world.advance(10 * SECOND - 1)
+    assert call(session.sign(), b"body")
+    token = session.sign()
+    world.advance(1)
+    with pytest.raises(errors.Expired):
+        call(token, b"body")
+    assert world.point.sweep() == 1
+    assert world.point.shorten(session.handle, 1) is False
