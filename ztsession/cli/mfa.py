@@ -95,7 +95,7 @@ def _opened(state: Path, policy: Path) -> Iterator[Factors]:
     from ztsession.store.sqlite import SqliteStore
 
     # Opened, keys and database would be made: factors enrolled beside the Authority that asks for them.
-    if not (state / "keys.toml").is_file() or not (state / "authority.sqlite").is_file():
+    if not (state / "authority.sqlite").is_file():
         raise click.ClickException(f"{state}: expected the state of an Authority that was served before")
     settings = MfaSettings.from_directory(policy)
     with SqliteStore(state / "authority.sqlite") as store:

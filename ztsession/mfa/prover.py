@@ -78,12 +78,11 @@ class WebAuthnProver:
     def from_client(
         cls, client: WebAuthnClient, rp_id: str, credential_ids: Sequence[bytes] = ()
     ) -> WebAuthnProver:
-        """Ask a fido2 client, for one of these credentials or for any that the authenticator knows."""
+        """Ask a fido2 client, for one of these credentials or for any that the authenticator knows.
 
-        def sign(challenge: bytes) -> Any:
-            return client.get_assertion(_request(challenge, rp_id, credential_ids)).get_response(0)
-
-        return cls(sign)
+        An authenticator that nobody touches, or that is none of ours, declines.
+        """
+        return cls(lambda challenge: _asked(client, _request(challenge, rp_id, credential_ids)))
 
     def prove(self, binding: bytes, factors: Sequence[str]) -> bytes:
         """Return an assertion over ``binding`` as evidence."""
@@ -106,6 +105,17 @@ def _request(challenge: bytes, rp_id: str, credential_ids: Sequence[bytes]) -> A
         or None,
         user_verification=w.UserVerificationRequirement.REQUIRED,
     )
+
+
+def _asked(client: WebAuthnClient, request: Any) -> Any:
+    from fido2.client import ClientError
+
+    try:
+        return client.get_assertion(request).get_response(0)
+    except ClientError as error:
+        if error.code in (ClientError.ERR.TIMEOUT, ClientError.ERR.DEVICE_INELIGIBLE):
+            return None
+        raise EvidenceError(f"the authenticator gave no assertion: {error.code.name}") from None
 
 
 def _evidence(answer: Any) -> WebAuthnEvidence:

@@ -135,9 +135,12 @@ def authenticator_data(data: bytes) -> AuthenticatorData:
     from fido2.webauthn import AuthenticatorData
 
     try:
-        return AuthenticatorData(data)
+        parsed = AuthenticatorData(data)
     except Exception as error:
         raise EvidenceError(f"the authenticator data is malformed ({type(error).__name__})") from None
+    if parsed.extensions is not None and type(parsed.extensions) is not dict:
+        raise EvidenceError("the authenticator data is malformed (extensions)")
+    return parsed
 
 
 def check_flags(data: AuthenticatorData, settings: MfaSettings) -> None:
