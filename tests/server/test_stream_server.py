@@ -34,6 +34,13 @@ class Echo:
         return message
 
 
+class Source(Echo):
+    """Answers where the peer is."""
+
+    def exchange(self, message: bytes) -> bytes:
+        return self.source.encode()
+
+
 @pytest.fixture
 def opened() -> Iterator[ExitStack]:
     with ExitStack() as stack:
@@ -203,6 +210,74 @@ def test_D4_beyond_the_limit_newcomers_wait_their_turn(serve: Any):
     assert len(server._open) <= 2
     second.close()
     waiting.close()
+
+
+def dial_from(address: str, server: StreamServer) -> socket.socket:
+    return socket.create_connection(server.address, source_address=(address, 0), timeout=20)
+
+
+def is_closed(connected: socket.socket) -> bool:
+    with contextlib.suppress(ConnectionResetError):
+        return connected.recv(1) == b""
+    return True
+
+
+def test_D4_three_hundred_slow_connections_of_one_source_leave_room_for_another(
+    serve: Any, opened: ExitStack
+):
+    """One source fills its share and no more: what is over it is closed, and others are served at once."""
+    server = serve(conversation=Source)
+    slow = [opened.enter_context(dial_from("127.0.0.1", server)) for _ in range(300)]
+    for each in slow[:64]:
+        each.sendall(frame(b"never finished")[:5])
+    with SocketTransport(dial_from("127.0.0.2", server)) as peer:
+        assert peer.exchange(b"") == b"127.0.0.2"
+    assert all(is_closed(each) for each in slow[64:])
+    assert len(server._open) <= 65
+    with SocketTransport(dial_from("127.0.0.1", server)) as over, pytest.raises(TransportError):
+        over.exchange(b"")
+
+
+def test_D4_a_share_that_was_given_back_can_be_taken_again(serve: Any):
+    """A source that closes a connection may open another at once."""
+    server = serve(connections_per_source_max=1)
+    for _ in range(20):
+        with dial(server) as peer:
+            assert peer.exchange(b"x") == b"x"
+            with dial(server) as over, pytest.raises(TransportError):
+                over.exchange(b"x")
+        # The server hears of the end a moment later than we do.
+        for _ in range(1000):
+            with contextlib.suppress(TransportError), dial(server) as again:
+                assert again.exchange(b"y") == b"y"
+                break
+        else:
+            pytest.fail("the share was not given back")
+        while len(server._shares):
+            threading.Event().wait(0.001)
+
+
+def test_D4_a_unix_socket_has_no_shares(serve: Any, tmp_path: Path):
+    """Who may open the socket file is this machine's, and has every place there is."""
+    server = serve(str(tmp_path / "s"), Source, connections_max=4)
+    with dial(server) as one, dial(server) as two, dial(server) as three, dial(server) as four:
+        for peer in (one, two, three, four):
+            assert peer.exchange(b"x") == b""
+
+
+def test_a_conversation_hears_that_its_peer_is_gone(serve: Any, eventually: Callable[..., None]):
+    """However it ends, and once."""
+    told = list[str]()
+
+    class Listening(Echo):
+        def hang_up(self) -> None:
+            told.append("gone")
+
+    server = serve(conversation=Listening)
+    for number, message in enumerate((b"x", b"bug", b"wire"), 1):
+        with dial(server) as peer, contextlib.suppress(TransportError):
+            peer.exchange(message)
+        eventually(lambda number=number: len(told) == number)
 
 
 def test_any_error_in_a_conversation_ends_it_alone_and_frees_its_place(
