@@ -1,8 +1,8 @@
 """The Authority's mouth: every change is numbered and durable before anybody hears of it.
 
 Changes are kept for longer than any session can live, and then forgotten: a point that starts anew, or was
-away for so long, begins at the first change that is kept. Only a narrowed profile outlives sessions, so that
-is said again before it would be forgotten.
+away for so long, begins at the first change that is kept. What outlives sessions (a narrowed profile, a
+signing key and its end) is said again before it would be forgotten.
 """
 
 from __future__ import annotations
@@ -52,6 +52,16 @@ class ChangeLog:
         """Record that a profile (32-byte digest) is narrowed to these bitmaps; then :meth:`publish`."""
         return self._append(Change.narrow(profile, list(allowed)))
 
+    def write_signing_key(self, public: bytes) -> Change:
+        """Record that points are to believe this Ed25519 public key, too; then :meth:`publish`."""
+        return self._append(Change.signing_key(public))
+
+    def write_retired_key(self, name: bytes) -> Change:
+        """Record that a key is over: a signing key's 32 bytes or a segment key's name; then
+        :meth:`publish`.
+        """
+        return self._append(Change.retire_key(name))
+
     def publish(self, changes: Sequence[Change]) -> None:
         """Push what is durable by now: to this process at once, to those who wait at their sockets."""
         for change in changes:
@@ -82,34 +92,55 @@ class ChangeLog:
     def prune(self, now: int) -> None:
         """Delete what can matter to nobody at ``now`` (Unix seconds), here and in the rest of the store."""
         with self._store.transaction():
-            last, narrowed = self._outlived(now - KEEP_S)
-            again = [self.write_narrow(profile, allowed) for profile, allowed in narrowed.items()]
+            last, lasting = self._outlived(now - KEEP_S)
+            again = [self._append(change) for change in lasting.changes()]
             self._store.put_state(_FORGOTTEN, last.to_bytes(8, "big"))
             self._store.prune(now)
         self._forgotten = last
         self.publish(again)
 
-    def _outlived(self, horizon: int) -> tuple[int, dict[bytes, list[int]]]:
-        last, narrowed = self._forgotten, dict[bytes, list[int]]()
+    def _outlived(self, horizon: int) -> tuple[int, _Lasting]:
+        last, lasting = self._forgotten, _Lasting()
         while stored := self._store.changes_after(last, limit=1000):
             for row in stored:
                 change = Change.from_bytes(row.data)
                 if change.sent_at // 1_000_000 > horizon:
-                    return last, narrowed
+                    return last, lasting
                 last = row.number
-                if change.what == "narrow":
-                    held = narrowed.get(change.profile, change.allowed)
-                    narrowed[change.profile] = [a & b for a, b in zip(held, change.allowed, strict=True)]
-        return last, narrowed
+                lasting.take(change)
+        return last, lasting
 
     def _made_us(self, number: int) -> int:
         stored = self._store.changes_after(number - 1) if number > self._forgotten else []
         return Change.from_bytes(stored[0].data).sent_at if stored else 0
 
     def _append(self, change: Change) -> Change:
-        # Never back: were the later of two changes forgotten first, the feed would have a gap.
-        self._latest_us = max(self._latest_us, int(self._clock() * 1e6))
         with self._store.transaction():
+            # Never back: were the later of two changes forgotten first, the feed would have a gap.
+            self._latest_us = max(self._latest_us, int(self._clock() * 1e6))
             numbered = change.numbered(self._store.last_change() + 1, sent_at=self._latest_us)
             self._store.append_change("", numbered.to_bytes(), now=self._latest_us // 1_000_000)
             return numbered
+
+
+class _Lasting:
+    """What holds for longer than any session lives, summed up."""
+
+    def __init__(self) -> None:
+        self._narrowed: dict[bytes, list[int]] = {}
+        #: The last word on each key: retired, once it was said, for good.
+        self._keys: dict[bytes, str] = {}
+
+    def take(self, change: Change) -> None:
+        """Keep of a change what outlives it."""
+        if change.what == "narrow":
+            held = self._narrowed.get(change.profile, change.allowed)
+            self._narrowed[change.profile] = [a & b for a, b in zip(held, change.allowed, strict=True)]
+        elif change.key and self._keys.get(change.key) != "retire-key":
+            self._keys[change.key] = change.what
+
+    def changes(self) -> list[Change]:
+        """All of it, to be said again."""
+        narrowed = [Change.narrow(profile, allowed) for profile, allowed in self._narrowed.items()]
+        said = {"signing-key": Change.signing_key, "retire-key": Change.retire_key}
+        return narrowed + [said[what](key) for key, what in self._keys.items()]

@@ -190,6 +190,14 @@ class AuthorityKeys:
             raise ConfigurationError(f"is not the key of segment {name!r}: remove it", file=str(path))
         return path
 
+    def remove_export(self, name: str, key: SegmentKey) -> None:
+        """Remove the file that :meth:`export_segment` wrote, if it is there; StoreError if that fails."""
+        path = self.segment_path(name, key)
+        try:
+            durable.remove(path)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be removed: {error.strerror}") from error
+
     def _current(self) -> SigningKey:
         return self._ring.signing_key(CURRENT)
 

@@ -166,6 +166,22 @@ class _Lock:
 
 
 @dataclass(frozen=True)
+class _Box:
+    """The ciphertext with its tag, and its nonce."""
+
+    nonce: bytes
+    sealed: bytes
+
+    @classmethod
+    def read(cls, table: Table) -> _Box:
+        """Read it; ConfigurationError for what is none, before anything is derived to open it."""
+        text = table.text("sealed")
+        if len(text) % 4 or not _BASE64.fullmatch(text) or b64encode(b64decode(text)).decode("ascii") != text:
+            raise table.error("expected base64", "sealed")
+        return cls(table.octets("nonce", _NONCE_BYTES), b64decode(text))
+
+
+@dataclass(frozen=True)
 class SealedFile:
     """One sealed file that was opened; its key is kept, so that writing asks for no passphrase again."""
 
@@ -191,19 +207,19 @@ class SealedFile:
     def open(cls, path: Path, purpose: str, unlock: Unlock) -> tuple[Self, bytes]:
         """Return the file and what is in it; ConfigurationError says why it does not open and what to do."""
         table = _table(path, purpose)
-        lock = _Lock.read(table)
+        lock, box = _Lock.read(table), _Box.read(table)
         try:
             file = cls(path, purpose, unlock, lock, unlock.key(lock))
         except ConfigurationError as error:
             raise table.error(str(error), "unlock") from None
-        return file, file._open(table)
+        return file, file._open(table, box)
 
     def read(self) -> bytes:
         """What is in the file now, another process may have replaced it; ConfigurationError as for open."""
         table = _table(self.path, self.purpose)
         if _Lock.read(table) != self._lock:
             raise table.error("was sealed anew since it was opened here: open it again")
-        return self._open(table)
+        return self._open(table, _Box.read(table))
 
     def replace(self, content: bytes) -> None:
         """Put ``content`` in the file in place of what it held: the old or the new, whatever happens.
@@ -235,11 +251,12 @@ class SealedFile:
         ]
         return ("\n".join(lines) + "\n").encode("ascii")
 
-    def _open(self, table: Table) -> bytes:
-        box, nonce = _octets(table, "sealed"), table.octets("nonce", _NONCE_BYTES)
+    def _open(self, table: Table, box: _Box) -> bytes:
         context = self._lock.context(self.purpose, self.path.name)
         try:
-            return bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(box, context, nonce, self._key)
+            return bindings.crypto_aead_xchacha20poly1305_ietf_decrypt(
+                box.sealed, context, box.nonce, self._key
+            )
         except (CryptoError, ValueError, TypeError):
             raise table.error(
                 f"does not open: {self._unlock.hint}, or restore both from a backup", "sealed"
@@ -256,13 +273,6 @@ def _table(path: Path, purpose: str) -> Table:
     if table.text("file") != path.name:
         raise table.error(f"was sealed under another name than {path.name!r}: give it its name back", "file")
     return table
-
-
-def _octets(table: Table, key: str) -> bytes:
-    text = table.text(key)
-    if len(text) % 4 or not _BASE64.fullmatch(text) or b64encode(b64decode(text)).decode("ascii") != text:
-        raise table.error("expected base64", key)
-    return b64decode(text)
 
 
 def _read_key(path: Path) -> bytes:
