@@ -2,7 +2,17 @@
 
 from ztsession.client.connect import connect, connect_async
 from ztsession.client.installed import InstalledSession
+from ztsession.client.keeper import KeptSigner, SessionKeeper
 from ztsession.client.session import Session
 from ztsession.client.transport import AsyncTransport, Transport
 
-__all__ = ["AsyncTransport", "InstalledSession", "Session", "Transport", "connect", "connect_async"]
+__all__ = [
+    "AsyncTransport",
+    "InstalledSession",
+    "KeptSigner",
+    "Session",
+    "SessionKeeper",
+    "Transport",
+    "connect",
+    "connect_async",
+]

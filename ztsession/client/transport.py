@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["AsyncTransport", "Transport", "binding_of"]
+__all__ = ["AsyncTransport", "Transport", "binding_of", "hang_up"]
 
 
 class Transport(Protocol):
@@ -40,3 +40,13 @@ def binding_of(transport: object) -> bytes:
     bound = getattr(transport, "channel_binding", b"")
     # An attribute of another kind would bind the handshake to what the other end cannot know.
     return bound if isinstance(bound, bytes) else b""
+
+
+def hang_up(conversation: object) -> None:
+    """Tell the other end of a transport that nobody will speak to it any more.
+
+    For servers, whose conversations may hold something for their peer: those have a method ``hang_up``.
+    """
+    told = getattr(conversation, "hang_up", None)
+    if told is not None:
+        told()

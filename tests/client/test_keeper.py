@@ -1,0 +1,164 @@
+"""A session that is kept: fresh keys in time, at every point, without a refused call."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import ztsession as zts
+from ztsession.client import SessionKeeper
+from ztsession.errors import ConfigurationError, SessionEnded, TransportError
+
+
+class Switch:
+    """A way to a point that can be cut."""
+
+    def __init__(self, point: zts.EnforcementPoint) -> None:
+        self.point, self.cut = point, False
+
+    def __call__(self) -> zts.EnforcementPoint:
+        if self.cut:
+            raise TransportError("nobody answers")
+        return self.point
+
+
+@pytest.fixture
+def firm(house: Any) -> tuple[zts.Authority, zts.EnforcementPoint, zts.Session]:
+    authority = house.authority()
+    return authority, house.point(authority), house.connect(authority)
+
+
+def test_signers_go_over_to_the_fresh_keys(firm: Any):
+    """After a renewal the same signer signs for the new session, and the point takes it."""
+    authority, point, session = firm
+    keeper = SessionKeeper(session, {"orders": lambda: point})
+    sign, call = keeper.signer("orders.submit"), point.verifier("orders.submit")
+    before = call(sign(b"x"), b"x").handle
+    renewed = keeper.renew()
+    after = call(sign(b"x"), b"x")
+    assert after.handle != before
+    assert after.session == renewed.id == keeper.session.id != session.id
+    assert keeper.signer("orders.submit") is sign
+    assert [record.id for record in authority.sessions()] == [renewed.id]
+    keeper.close()
+    with pytest.raises(SessionEnded):
+        sign(b"x")
+
+
+def test_no_call_of_four_threads_is_refused_over_fifty_renewals(house: Any):
+    """Make before break: every token that is signed at any moment of a renewal passes."""
+    authority = house.authority()
+    # Wide enough for a thread that is held up between signing and calling while the others go on.
+    point, session = house.point(authority, window_words=1024), house.connect(authority)
+    keeper = SessionKeeper(session, {"orders": lambda: point})
+    sign, call = keeper.signer("orders.submit"), point.verifier("orders.submit")
+    stop, passed, refused = threading.Event(), [0] * 4, list[Exception]()
+
+    def trade(number: int) -> None:
+        while not stop.is_set():
+            for _ in range(20):
+                try:
+                    call(sign(b"x"), b"x")
+                    passed[number] += 1
+                except zts.ZtsError as error:
+                    refused.append(error)
+            time.sleep(0.0005)
+
+    threads = [threading.Thread(target=trade, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(50):
+        keeper.renew()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    keeper.close()
+    assert refused == []
+    assert all(count > 0 for count in passed)
+
+
+def test_the_thread_renews_in_time(firm: Any, eventually: Callable[..., None]):
+    """Inside the with block the session is another one before long, again and again; outside it rests."""
+    _, point, session = firm
+    seen = {session.id}
+    with SessionKeeper(session, {"orders": lambda: point}, renew_every_s=0.02) as keeper:
+
+        def another() -> bool:
+            seen.add(keeper.session.id)
+            return len(seen) >= 4
+
+        eventually(another)
+    last = keeper.session.id
+    time.sleep(0.1)
+    assert keeper.session.id == last
+
+
+def test_a_point_that_does_not_answer_gets_the_session_later(house: Any, eventually: Callable[..., None]):
+    """The other points go on with the fresh keys, and the one that was away follows by itself."""
+    authority = house.authority()
+    near, far = house.point(authority), Switch(house.point(authority))
+    keeper = SessionKeeper(
+        house.connect(authority), {"orders": lambda: near, "orders/2": far}, renew_every_s=0.05
+    )
+    one, two = keeper.signer("orders.submit"), keeper.signer("orders.submit", "orders/2")
+    far.cut = True
+    with pytest.raises(TransportError):
+        keeper.renew()
+    assert near.verifier("orders.submit")(one(b"x"), b"x").session == keeper.session.id
+    # Within the overlap the old keys still work where the new ones could not be brought.
+    assert far.point.verifier("orders.submit")(two(b"x"), b"x").session != keeper.session.id
+    far.cut = False
+    with keeper:
+        call = far.point.verifier("orders.submit")
+        eventually(lambda: call(two(b"x"), b"x").session == keeper.installed("orders/2").grant.session)
+        eventually(lambda: keeper.installed("orders").grant.session == keeper.session.id)
+
+
+def test_what_cannot_be_renewed_is_authenticated_in_full(firm: Any):
+    """A suspended session comes back by full evidence, at the same points and signers."""
+    authority, point, session = firm
+    keeper = SessionKeeper(session, {"orders": lambda: point})
+    sign, call = keeper.signer("orders.submit"), point.verifier("orders.submit")
+    authority.signal(zts.Signal("1", "posture-drift", zts.Level.HIGH, "test", time.time(), device="host-1"))
+    with pytest.raises(zts.errors.ReauthRequired):
+        call(sign(b"x"), b"x")
+    keeper.renew()
+    assert call(sign(b"x"), b"x").session == keeper.session.id
+
+
+def test_an_authority_that_is_away_ends_nothing(firm: Any, caplog: pytest.LogCaptureFixture):
+    """A renewal that fails leaves the session and its keys as they were."""
+    _, point, session = firm
+
+    def away() -> Any:
+        raise TransportError("nobody answers")
+
+    keeper = SessionKeeper(session, {"orders": lambda: point}, dial=away, renew_every_s=0.01)
+    sign, call = keeper.signer("orders.submit"), point.verifier("orders.submit")
+    with pytest.raises(TransportError):
+        keeper.renew()
+    with keeper:
+        time.sleep(0.1)
+    assert "could not be renewed" in caplog.text
+    # The thread is over; the keys were wiped with it.
+    with pytest.raises(SessionEnded):
+        call(sign(b"x"), b"x")
+    assert session.renew()
+
+
+def test_mistakes_are_told(firm: Any):
+    """A point, an operation or an interval that cannot be is named."""
+    _, point, session = firm
+    keeper = SessionKeeper(session, {"orders": lambda: point})
+    for wrong in (
+        lambda: keeper.signer("orders.sell"),
+        lambda: keeper.signer("md.read"),
+        lambda: keeper.installed("other"),
+        lambda: SessionKeeper(session, {}, renew_every_s=0),
+    ):
+        with pytest.raises(ConfigurationError):
+            wrong()
