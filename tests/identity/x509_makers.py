@@ -58,7 +58,8 @@ def dns(text: str) -> x509.DNSName:
 
 
 def named(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+    parts = (text[start : start + 64] for start in range(0, len(text), 64))
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, part) for part in parts])
 
 
 def made(

@@ -77,7 +77,7 @@ def read_certificates(encoded: Sequence[bytes]) -> tuple[x509.Certificate, ...]:
     """Read DER; ``EvidenceError`` unless each is one certificate in the one encoding it has."""
     with untrusted("a certificate cannot be read"):
         chain = tuple(map(x509.load_der_x509_certificate, encoded))
-        # Where the parser is lenient, in bits of the signature that it calls unused, a holder could rewrite it.
+        # The parser lets bits of the signature be called unused: a holder could write it anew.
         if any(_signed_as(one, one.signature) != der for one, der in zip(chain, encoded, strict=True)):
             raise EvidenceError("a certificate is not in DER")
         return chain
@@ -97,10 +97,7 @@ def path_of(chain: Sequence[x509.Certificate], roots: Store, now: float) -> tupl
     _check_strength(chain[0])
     for certificate in chain:
         _check_time(certificate, moment)
-    found = _verified(chain, roots, moment)
-    for certificate in found:
-        _check_time(certificate, moment)
-    return tuple(dict.fromkeys((*chain, *found)))
+    return tuple(dict.fromkeys((*chain, *_verified(chain, roots, moment))))
 
 
 def check_authority(certificate: x509.Certificate) -> None:
