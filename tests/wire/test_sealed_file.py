@@ -95,7 +95,7 @@ def test_every_character_of_the_file_counts(path: Path, unlock: Unlock):
 
 
 def test_a_file_is_not_taken_for_another(path: Path, unlock: Unlock, tmp_path: Path):
-    """Neither another name nor another purpose passes, and to write the expected one into it does not help."""
+    """Neither another name nor another purpose will do, nor does writing the expected one into it help."""
     SealedFile.create(path, PURPOSE, unlock, CONTENT)
     moved = tmp_path / "moved.sealed"
     path.rename(moved)
@@ -162,7 +162,7 @@ def test_a_key_file_is_32_bytes_for_its_owner(path: Path, tmp_path: Path, key: i
 
 
 def test_a_missing_key_file_is_asked_for(path: Path, tmp_path: Path):
-    """A key file that is given elsewhere is not made; the default one is made once, and then must be there."""
+    """A key file given elsewhere is not made; the default one is made once, and then must be there."""
     with pytest.raises(ConfigurationError, match="bring it back"):
         SealedFile.create(path, PURPOSE, Unlock.key_file(tmp_path / "no.key"), CONTENT)
     SealedFile.create(path, PURPOSE, Unlock.default(tmp_path), CONTENT)

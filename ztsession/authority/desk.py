@@ -103,10 +103,10 @@ class FrontDesk:
 
     def certificate(self) -> bytes:
         """The root's certificate over the static key, never older than a day."""
-        now, (made, certificate) = self._clock(), self._certified
-        if not made <= now < made + _CERTIFY_AGAIN_S:
+        now, (made, static, certificate) = self._clock(), self._certified
+        if static != self._keys.static or not made <= now < made + _CERTIFY_AGAIN_S:
             self._certified = self._certify(now)
-            certificate = self._certified[1]
+            certificate = self._certified[2]
         return certificate
 
     # ---- Decisions
@@ -230,8 +230,9 @@ class FrontDesk:
         again = replace(otherwise, nonce=os.urandom(32), mark=self._risk.mark())
         return Outcome("refused", reason=reason, nonce=again.nonce), again
 
-    def _certify(self, now: float) -> tuple[float, bytes]:
-        return now, self._keys.certificate(self._name, now)
+    def _certify(self, now: float) -> tuple[float, bytes, bytes]:
+        static = self._keys.static
+        return now, static, self._keys.certificate(self._name, now, static=static)
 
 
 def _answers(*, posture: bool, mfa: bool) -> frozenset[str]:
