@@ -9,7 +9,7 @@ that is verified in well under a microsecond; risk signals change the answer to 
     @point.protect("orders.submit")
     def submit(session, body): ...
 
-Names load what they need when they are first used, so that importing this package stays cheap.
+Names load what they need when they are first used: importing this package stays cheap.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ztsession.errors import Denied, ZtsError
 
 if TYPE_CHECKING:
     from ztsession.authority import Authority
-    from ztsession.client import InstalledSession, Session, connect
+    from ztsession.client import InstalledSession, Session, SessionKeeper, connect, connect_async
     from ztsession.enforcement import EnforcementPoint, RemoteAuthority
     from ztsession.identity import Ed25519Identity
     from ztsession.posture import DevicePosture
@@ -55,24 +55,27 @@ __all__ = [
     "Protected",
     "RemoteAuthority",
     "Session",
+    "SessionKeeper",
     "SessionView",
     "Signal",
     "Signer",
     "Verifier",
     "ZtsError",
     "connect",
+    "connect_async",
     "errors",
 ]
 
-_HOMES = {"Authority": "authority", "EnforcementPoint": "enforcement", "RemoteAuthority": "enforcement"}
-_HOMES |= {"InstalledSession": "client", "Session": "client", "connect": "client"}
+_HOMES = {"Authority": "authority", "Level": "risk.levels", "Mode": "risk.levels", "Signal": "risk.signals"}
+_HOMES |= {"EnforcementPoint": "enforcement", "RemoteAuthority": "enforcement"}
+_HOMES |= dict.fromkeys(
+    ("InstalledSession", "Session", "SessionKeeper", "connect", "connect_async"), "client"
+)
 _HOMES |= {"Ed25519Identity": "identity", "DevicePosture": "posture"}
-_HOMES |= {"Level": "risk.levels", "Mode": "risk.levels", "Signal": "risk.signals"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'ztsession' has no attribute {name!r}")
-    value = getattr(import_module(f"ztsession.{_HOMES[name]}"), name)
-    globals()[name] = value
+    value = globals()[name] = getattr(import_module(f"ztsession.{_HOMES[name]}"), name)
     return value
