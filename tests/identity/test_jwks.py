@@ -150,6 +150,9 @@ def test_json_has_one_reading_or_is_refused(data):
     """What one parser takes and another does not, or reads otherwise, is refused."""
     with pytest.raises(EvidenceError, match="one reading"):
         strict_json(data, "it")
+    for other in (b"[]", b"1", b"null", b'"text"'):
+        with pytest.raises(EvidenceError, match="not a JSON object"):
+            strict_json(other, "it")
     assert strict_json(b' {"a": [1.5, 99999999999999999999, null]}', "it") == {"a": [1.5, 10**20 - 1, None]}
 
 
@@ -426,6 +429,7 @@ def test_known_keys_wait_for_nobody(old, new):
         before = time.monotonic()
         assert cache.key("old").kid == "old"
         assert time.monotonic() - before < module.WAIT_S / 2
+    asker.join(0.1)
     assert ended == []
     source.go.set()
     asker.join()
@@ -435,11 +439,11 @@ def test_known_keys_wait_for_nobody(old, new):
 def test_a_hanging_issuer_holds_up_a_handshake_for_two_seconds_at_most(old, monkeypatch):
     """Who needs an unknown key gives up after the wait, and those who come later do not wait at all."""
     assert module.WAIT_S == 2.0
-    monkeypatch.setattr(module, "WAIT_S", 0.1)
+    monkeypatch.setattr(module, "WAIT_S", 0.4)
     source = Source(jwks(old))
     source.go.clear()
     cache = JwksCache(source, clock=source.clock)
-    for longest in (1.0, 0.09, 0.09):
+    for longest in (10.0, 0.35, 0.35):
         before = time.monotonic()
         with pytest.raises(EvidenceError, match="no key"):
             cache.key("old")
@@ -594,7 +598,7 @@ def test_D7_a_dribbling_answer_ends_in_time(server, path):
         before = time.monotonic()
         with pytest.raises(TransportError, match=r"within 0\.3 s"):
             ask()
-        assert 0.25 < time.monotonic() - before < 1.5
+        assert 0.25 < time.monotonic() - before < 10
 
 
 def test_an_address_where_nobody_listens_is_an_error():
@@ -666,8 +670,9 @@ def test_a_client_needs_neither_httpx_nor_joserfc():
     assert done.stdout.strip() == "[]"
 
 
-def test_a_verifier_learns_the_keys_of_its_issuer(server, old, tmp_path):
-    """With jwks_url nothing is fetched until a token comes; then tokens of the issuer's keys are taken."""
+@pytest.fixture
+def learning(server, tmp_path):
+    """A verifier that has yet to fetch its issuer's keys."""
     (tmp_path / "subjects.toml").write_text(
         f'[subjects.a]\nkind = "service"\noidc_issuer = "{FIRM}"\noidc_subject = "00u1x8"\n'
     )
@@ -677,32 +682,36 @@ def test_a_verifier_learns_the_keys_of_its_issuer(server, old, tmp_path):
     server.asked.clear()
     table = read_toml(tmp_path / "identity.toml").table("oidc")
     subjects = FileSubjects(tmp_path / "subjects.toml")
-    verifier = OidcVerifier.from_table(table, tmp_path, subjects, clock=lambda: NOW)
+    return OidcVerifier.from_table(table, tmp_path, subjects, clock=lambda: NOW)
+
+
+def test_a_verifier_learns_the_keys_of_its_issuer(server, old, learning):
+    """With jwks_url nothing is fetched until a token comes; then tokens of the issuer's keys are taken."""
     assert server.asked == []
     key, stranger = ProofKey.generate(), Issuer(kid="unknown")
-    assert verifier.verify(shown(old.token(key), key), BINDING).subject == "a"
+    assert learning.verify(shown(old.token(key), key), BINDING).subject == "a"
     for number in range(50):
         stranger.kid = f"unknown-{number}"
         with pytest.raises(EvidenceError, match="no key"):
-            verifier.verify(shown(stranger.token(key), key), BINDING)
+            learning.verify(shown(stranger.token(key), key), BINDING)
     assert len(server.asked) == 1
-    assert verifier.verify(shown(old.token(key), key), BINDING).subject == "a"
+    assert learning.verify(shown(old.token(key), key), BINDING).subject == "a"
 
 
-def test_a_proof_comes_before_any_question(server, old, tmp_path):
-    """Evidence without its proof, or of another issuer, causes no fetch at all."""
-    test_a_verifier_learns_the_keys_of_its_issuer(server, old, tmp_path)
-    table = read_toml(tmp_path / "identity.toml").table("oidc")
-    verifier = OidcVerifier.from_table(table, tmp_path, FileSubjects(tmp_path / "subjects.toml"))
-    server.asked.clear()
+def test_a_proof_comes_before_any_question(server, old, learning):
+    """Evidence without its proof, or of another issuer, causes no fetch; good evidence then does."""
     key = ProofKey.generate()
-    for evidence in (
+    unfit = (
         shown(old.token(key), key, bytes(32)),
         shown(old.token(key, iss="https://x.example"), key),
-    ):
+        shown(old.crafted(old.header(alg="none"), old.claims(key)), key),
+    )
+    for evidence in unfit:
         with pytest.raises(EvidenceError):
-            verifier.verify(evidence, BINDING)
+            learning.verify(evidence, BINDING)
     assert server.asked == []
+    learning.verify(shown(old.token(key), key), BINDING)
+    assert len(server.asked) == 1
 
 
 def test_the_makers_make_what_joserfc_makes(old):

@@ -248,6 +248,7 @@ CASES = [
     (41, {"sub": "\ud800"}, "printable"),
     (42, {"sub": "somebody"}, "not enrolled"),
     (43, {"acr": 3}, "not a text"),
+    (44, {"iat": NOW + 31, "nbf": NOW}, "not valid yet"),
 ]
 
 
