@@ -9,6 +9,7 @@ import pytest
 from ztsession.errors import PolicyError
 from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.catalog import Catalog
+from ztsession.policy.cedar_schema import POSTURE_ITEMS, TRUST_CLAIMS
 from ztsession.policy.engine import Decision, PolicyEngine, PolicySet
 
 EXAMPLE = Path(__file__).parent / "example"
@@ -95,6 +96,33 @@ def test_L3_posture_and_assurance_must_be_whole(policy: PolicySet, healthy: dict
         with pytest.raises(PolicyError, match="assurance"):
             ask(policy, ALGORITHM, "orders.submit", healthy, assurance)  # type: ignore[arg-type]
     assert ask(policy, ALGORITHM, "orders.submit", healthy, 3).allowed
+
+
+def test_policies_see_the_trust_vector_of_the_posture(catalog: Catalog, healthy: dict[str, str]) -> None:
+    """context.trust follows from context.posture: the same question with a worse item has another answer."""
+    text = """permit (principal, action, resource) when {
+        context.trust.configuration == "affirming" && context.trust.executables == "affirming" &&
+        context.trust.sourced_data == "none" };"""
+    policy = PolicySet({"a.cedar": text}, catalog)
+    assert ask(policy, ALGORITHM, "orders.submit", healthy).allowed
+    for item in ("kernel", "boot", "debug"):
+        assert not ask(policy, ALGORITHM, "orders.submit", healthy | {item: "bad"}).allowed
+    unproven = healthy | {"boot": "unknown", "debug": "unknown"}
+    assert not ask(policy, ALGORITHM, "orders.submit", unproven).allowed
+    assert not ask(policy, ALGORITHM, "orders.submit", dict.fromkeys(healthy, "unknown")).allowed
+
+
+def test_L3_every_claim_of_the_trust_vector_can_be_asked(catalog: Catalog) -> None:
+    """Each claim and each item has its name in the schema, and a misspelt one is refused at load."""
+    for record, names in (("trust", TRUST_CLAIMS), ("posture", POSTURE_ITEMS)):
+        for name in names:
+            PolicySet({"a.cedar": PERMIT_ALL + asking(f"context.{record}.{name}")}, catalog)
+        with pytest.raises(PolicyError, match="hardwear"):
+            PolicySet({"a.cedar": PERMIT_ALL + asking(f"context.{record}.hardwear")}, catalog)
+
+
+def asking(attribute: str) -> str:
+    return f"forbid (principal, action, resource) when {{ {attribute} == {attribute} }};"
 
 
 def test_L4_error_in_a_forbid_denies(catalog: Catalog, healthy: dict[str, str]) -> None:

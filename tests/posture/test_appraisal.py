@@ -10,8 +10,11 @@ from ztsession.errors import ConfigurationError, EvidenceError, WireError
 from ztsession.handshake import binding
 from ztsession.posture import Appraisal, DevicePosture, PostureAppraiser, PostureStatement
 from ztsession.posture.appraisal import ITEMS
+from ztsession.posture.protocol import VerifiedPosture
+from ztsession.posture.reference import read_reference
 from ztsession.posture.statement import sign_statement
 from ztsession.wire import digest, encode
+from ztsession.wire.operator_file import read_toml
 
 BINDING, NONCE = bytes(range(32)), bytes(range(32, 64))
 NOW = 1_800_000_000.0
@@ -276,6 +279,82 @@ def test_devices_survive_their_file(tmp_path):
     path.chmod(0o644)
     with pytest.raises(ConfigurationError, match="0600"):
         DevicePosture.from_file(path)
+
+
+# ---- The boot, which only a TPM can show
+
+SEVEN, OTHER, LOG = "07" * 32, "77" * 32, "ee" * 32
+PCRS = f'[posture.pcrs]\n0 = ["{"00" * 32}", "{"01" * 32}"]\n7 = ["{SEVEN}"]\n'
+BOOTED = {"pcr.0": "01" * 32, "pcr.7": SEVEN, "event_log": LOG}
+
+
+def boot(tmp_path, text: str, measured: dict[str, str], hardware: bool = True) -> str:
+    file = tmp_path / "boot.toml"
+    file.write_text(text)
+    reference = read_reference(read_toml(file).table("posture"))
+    return reference.compare(VerifiedPosture("host-1", 0, measured, hardware))["boot"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "without_log", "with_log"),
+    [
+        ({}, "good", "good"),
+        ({"pcr.0": "00" * 32}, "good", "good"),
+        ({"pcr.4": OTHER}, "good", "good"),
+        ({"pcr.7": OTHER}, "bad", "bad"),
+        ({"pcr.7": None}, "unknown", "unknown"),
+        ({"pcr.7": "unknown"}, "unknown", "unknown"),
+        ({"pcr.7": None, "pcr.0": OTHER}, "bad", "bad"),
+        ({"event_log": OTHER}, "good", "bad"),
+        ({"event_log": None}, "good", "unknown"),
+        ({"event_log": None, "pcr.7": OTHER}, "bad", "bad"),
+    ],
+)
+def test_the_boot_is_good_when_every_declared_register_is(tmp_path, changed, without_log, with_log):
+    """One register that differs is bad, one that was not quoted unknown; others do not matter."""
+    measured = {name: value for name, value in {**BOOTED, **changed}.items() if value is not None}
+    logged = f'[posture]\nevent_logs = ["{LOG}", "{"ef" * 32}"]\n' + PCRS
+    assert boot(tmp_path, PCRS, measured) == without_log
+    assert boot(tmp_path, logged, measured) == with_log
+
+
+def test_without_declared_registers_the_boot_is_unknown(tmp_path):
+    """Whatever was quoted, what nobody declared is not good."""
+    assert boot(tmp_path, "[posture]\nsecure_boot = true\n", BOOTED) == "unknown"
+
+
+def test_H20_software_cannot_state_registers(tmp_path, path):
+    """The values that would be good from a TPM say nothing in a statement that a key in a file has signed."""
+    assert boot(tmp_path, PCRS, BOOTED, hardware=False) == "unknown"
+    assert boot(tmp_path, PCRS, BOOTED, hardware=True) == "good"
+    path.write_text(device("host-1").registry_entry() + PCRS)
+    appraisal = appraise(PostureAppraiser(path), device("host-1", HEALTHY | BOOTED | {"hardware": "good"}))
+    assert (appraisal.vector["boot"], appraisal.vector["hardware"]) == ("unknown", "unknown")
+    assert appraisal.trust["hardware"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "expected"),
+    [
+        ("[posture.pcrs]\n", 1, "at least one PCR"),
+        (f'[posture.pcrs]\n24 = ["{SEVEN}"]\n', 2, "unknown key"),
+        (f'[posture.pcrs]\n07 = ["{SEVEN}"]\n', 2, "unknown key"),
+        ("[posture.pcrs]\n7 = []\n", 2, "at least one digest"),
+        (f'[posture.pcrs]\n7 = "{SEVEN}"\n', 2, "list of texts"),
+        (f'[posture.pcrs]\n7 = ["{OTHER[:-1]}"]\n', 2, "64 digits"),
+        ('[posture.pcrs]\n7 = ["unknown"]\n', 2, "64 digits"),
+        (f'[posture.pcrs]\n7 = ["{LOG.upper()}"]\n', 2, "64 digits"),
+        (f'[posture]\nevent_logs = ["{LOG}"]\n', 2, "adds up to"),
+        ("[posture]\nevent_logs = []\n" + PCRS, 2, "at least one digest"),
+    ],
+)
+def test_a_wrong_boot_policy_is_reported(tmp_path, text, line, expected):
+    """A mistake in the registers or the event logs names file, line and expectation."""
+    file = tmp_path / "boot.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=expected) as caught:
+        PostureAppraiser(file)
+    assert (caught.value.file, caught.value.line) == (str(file), line)
 
 
 def test_private_keys_are_not_printed():
