@@ -650,7 +650,7 @@ def test_H23_a_stranger_with_a_valid_certificate_is_not_enrolled(verifier, root)
 def test_A12_no_name_of_a_certificate_forges_a_log_line(verifier, root):
     """What a refusal quotes out of a certificate has no newline in it, and no great length."""
     unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"")
-    holder = root.leaf(uri(ID), subject="x\nhandshake.granted\x1b[2J" + "y" * 1000, extra=[(unknown, True)])
+    holder = root.leaf(uri(ID), subject="y" * 1024 + "x\nhandshake.granted\x1b[2J", extra=[(unknown, True)])
     text = refused(verifier, holder.evidence(), "handshake.granted")
     assert text.isprintable()
     assert len(text) < 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -247,6 +248,8 @@ def test_what_the_agent_must_not_give_is_refused(served, root):
     served.svids = [good]
     with pytest.raises(ConfigurationError, match=r"no certificate for 'spiffe://firm\.example/algo-8'"):
         WorkloadIdentity(served.address, spiffe_id=OTHER)
+    with pytest.raises(ConfigurationError, match="32 bytes"):
+        WorkloadIdentity(served.address, static_private=b"short")
     WorkloadIdentity(served.address, spiffe_id=ID).close()
 
 
@@ -301,11 +304,28 @@ def test_a_bundle_that_cannot_be_written_is_the_operators_mistake(served, tmp_pa
         refresh_bundle(tmp_path / "taken", "firm.example", socket=served.address)
     for name in ("", "Firm.example", "spiffe://firm.example", "../firm"):
         asked = served.asked
-        with pytest.raises(ConfigurationError, match="trust_domain"):
+        with pytest.raises(ConfigurationError, match="trust_domain: expected"):
             refresh_bundle(tmp_path / "firm.pem", name, socket=served.address)
         assert served.asked == asked
     assert os.listdir(tmp_path) == ["taken"]
     assert refresh_bundle(tmp_path / "firm.pem", "firm.example", socket=served.address)
+
+
+def test_a_full_disk_leaves_the_roots_as_they_were(served, root, tmp_path, monkeypatch):
+    """When the new file cannot be made durable the old one stays, alone."""
+    path = tmp_path / "firm.pem"
+    path.write_bytes(root.pem + root.pem)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(ConfigurationError, match="No space left"):
+            refresh_bundle(path, "firm.example", socket=served.address)
+    assert (os.listdir(tmp_path), path.read_bytes()) == (["firm.pem"], root.pem + root.pem)
+    assert refresh_bundle(path, "firm.example", socket=served.address)
+    assert path.read_bytes() == root.pem
 
 
 def test_makers_are_of_today():
