@@ -67,10 +67,8 @@ __all__ = [
 ]
 
 _HOMES = {"Authority": "authority", "Level": "risk.levels", "Mode": "risk.levels", "Signal": "risk.signals"}
-_HOMES |= {"EnforcementPoint": "enforcement", "RemoteAuthority": "enforcement"}
-_HOMES |= dict.fromkeys(
-    ("InstalledSession", "Session", "SessionKeeper", "connect", "connect_async"), "client"
-)
+_HOMES |= {"EnforcementPoint": "enforcement", "RemoteAuthority": "enforcement", "connect": "client"}
+_HOMES |= dict.fromkeys(("InstalledSession", "Session", "SessionKeeper", "connect_async"), "client")
 _HOMES |= {"Ed25519Identity": "identity", "DevicePosture": "posture"}
 
 
