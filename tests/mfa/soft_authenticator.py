@@ -76,11 +76,15 @@ class Authenticator:
         return self.private.sign(message, ec.ECDSA(hashes.SHA256()))
 
     def get(
-        self, challenge: bytes, *, saying: dict[str, Any] | None = None, rest: bytes = b""
+        self, challenge: bytes, *, saying: dict[str, Any] | bytes | None = None, rest: bytes = b""
     ) -> WebAuthnEvidence:
-        """An assertion; ``saying`` is put over what the client would say."""
+        """An assertion; ``saying`` is put over what the client would say, or in its place."""
         self.counter += self.step
-        said = client_data("webauthn.get", challenge, self.origin, **(saying or {}))
+        said = (
+            saying
+            if isinstance(saying, bytes)
+            else client_data("webauthn.get", challenge, self.origin, **(saying or {}))
+        )
         data = self.data(rest=rest)
         signature = self.sign(data + hashlib.sha256(said).digest())
         return WebAuthnEvidence(self.credential_id, data, said, signature)

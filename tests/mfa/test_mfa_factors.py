@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import os
 import time
 
 import pyotp
 import pytest
+from fido2.cose import ES256
 from soft_authenticator import Authenticator
 
 from ztsession.errors import ConfigurationError, EvidenceError, StoreError
 from ztsession.mfa.factors import Factors
 from ztsession.mfa.protocol import EVIDENCE_MAX_BYTES, FactorShown, FactorVerifier
 from ztsession.mfa.recovery import RecoveryEvidence, as_typed
+from ztsession.mfa.sealed import Sealer
 from ztsession.mfa.settings import MfaSettings
 from ztsession.mfa.totp import TotpEvidence
 from ztsession.store.enrolments import SqliteEnrolments
@@ -25,7 +28,7 @@ KEY = bytes(range(32))
 WRONG = {
     "totp": TotpEvidence("12345678").to_bytes(),
     "recovery": RecoveryEvidence("a" * 24).to_bytes(),
-    "webauthn": Authenticator().get(BINDING).to_bytes(),
+    "webauthn": Authenticator().get(BINDING).to_bytes(),  # of a key that nobody has enrolled
 }
 
 
@@ -90,11 +93,42 @@ def test_H23_strangers_are_refused_in_the_same_words_and_at_the_same_cost(
     assert enrolments.get(f"mfa.{kind}.record", "bob") is None
 
 
-def test_H23_a_stranger_never_gets_in_by_the_stand_in(factors, monkeypatch):
+@pytest.mark.parametrize("kind", WRONG)
+def test_H23_strangers_are_looked_at_as_closely(factors, key, kind, monkeypatch):
+    """For who has no such factor as much is opened, hashed and verified as for who has."""
+    done: list[str] = []
+
+    def spied(owner: type, name: str) -> None:
+        real = getattr(owner, name)
+
+        def spy(*arguments: object) -> object:
+            done.append(name)
+            return real(*arguments)
+
+        monkeypatch.setattr(owner, name, spy)
+
+    spied(Sealer, "open")
+    spied(pyotp.TOTP, "generate_otp")
+    spied(hmac, "digest")
+    spied(ES256, "verify")
+    counts = {}
+    for subject in ("ada", "bob"):
+        done.clear()
+        with pytest.raises(EvidenceError):
+            factors.verify(subject, WRONG[kind], BINDING)
+        counts[subject] = {name: done.count(name) for name in set(done)}
+    # A stranger's own record is not there, so nobody's is opened besides.
+    counts["bob"]["open"] -= kind != "webauthn"
+    assert counts["ada"] == counts["bob"]
+    assert counts["ada"]["open"] == 1
+    assert len(counts["ada"]) == 2
+
+
+def test_H23_a_stranger_never_gets_in_by_the_stand_in(enrolments, monkeypatch):
     """Even a code that holds for the stand-in that keeps us busy holds for nobody."""
     right = pyotp.TOTP("A" * 32)
     monkeypatch.setattr(os, "urandom", bytes)
-    side = Factors(factors._totp._rows._enrolments, KEY, MfaSettings())
+    side = Factors(enrolments, KEY, MfaSettings())
     shown = TotpEvidence(right.at(time.time())).to_bytes()
     with pytest.raises(EvidenceError, match="does not hold"):
         side.verify("bob", shown, BINDING)
