@@ -126,7 +126,7 @@ class Tpm2Tools:
 
         ``ak``: a free persistent handle, or a new context file, which is good until the next boot.
         """
-        with self._workplace() as at:
+        with _workplace() as at:
             self._run("createek", "-c", at / "ek.ctx", "-G", kind, "-u", at / "ek.pub", hint=_REACH)
             context = at / "ak.ctx" if _is_handle(ak) else Path(ak).absolute()
             scheme = "ecdsa" if kind == "ecc" else "rsassa"
@@ -147,7 +147,7 @@ class Tpm2Tools:
         ``credential``: what :func:`~ztsession.posture.tpm_enrolment.begin` made, from the Authority.
         """
         kind: KeyKind = "ecc" if self.public(ak).scheme == Algorithm.ECDSA else "rsa"
-        with self._workplace() as at:
+        with _workplace() as at:
             (at / "credential").write_bytes(credential)
             self._run("createek", "-c", at / "ek.ctx", "-G", kind, "-u", at / "ek.pub", hint=_REACH)
             self._run("startauthsession", "--policy-session", "-S", at / "session", hint=_REACH)
@@ -168,7 +168,7 @@ class Tpm2Tools:
     ) -> tuple[bytes, bytes, list[bytes]]:
         """Return TPMS_ATTEST, TPMT_SIGNATURE and the value of each register (SHA-256 bank)."""
         selection = "sha256:" + ",".join(map(str, pcrs))
-        with self._workplace() as at:
+        with _workplace() as at:
             self._run(
                 *("quote", "-c", ak, "-l", selection, "-q", qualifying.hex(), "-g", "sha256"),
                 *("--scheme", scheme, "-m", at / "attest", "-s", at / "signature", "-f", "tss"),
@@ -182,7 +182,7 @@ class Tpm2Tools:
 
     def public(self, ak: str) -> Public:
         """Return the public part of a key, by handle or context file."""
-        with self._workplace() as at:
+        with _workplace() as at:
             hint = f"make the attestation key first (ztsession device tpm-key); otherwise: {_REACH}"
             self._run("readpublic", "-c", ak, "-o", at / "public", hint=hint)
             return _understood(Public.read, (at / "public").read_bytes())
@@ -194,20 +194,18 @@ class Tpm2Tools:
             return _without_padding((at / "certificate").read_bytes())
         return b""
 
-    @contextmanager
-    def _workplace(self) -> Iterator[Path]:
-        with TemporaryDirectory(prefix="ztsession-tpm-") as made:
-            try:
-                yield Path(made)
-            finally:
-                # Without a resource manager, what was loaded would stay in one of the TPM's three places.
-                self._forget("-t")
+    def _run(self, tool: str, *arguments: str | Path, hint: str) -> None:
+        try:
+            self._execute(tool, *arguments, hint=hint)
+        finally:
+            # Without a resource manager, what was loaded would stay in one of the TPM's three places.
+            self._forget("-t")
 
     def _forget(self, what: str | Path) -> None:
         with suppress(ConfigurationError):
-            self._run("flushcontext", what, hint="")
+            self._execute("flushcontext", what, hint="")
 
-    def _run(self, tool: str, *arguments: str | Path, hint: str) -> None:
+    def _execute(self, tool: str, *arguments: str | Path, hint: str) -> None:
         environment = dict(os.environ) if self.tcti is None else {**os.environ, "TPM2TOOLS_TCTI": self.tcti}
         command = [f"tpm2_{tool}", *map(str, arguments)]
         try:
@@ -226,6 +224,12 @@ class Tpm2Tools:
             raise ConfigurationError(f"{command[0]} took over {self.timeout_s:.0f} s: {_REACH}") from None
         if ran.returncode:
             raise ConfigurationError(f"{command[0]} failed ({_complaint(ran.stderr)}): {hint}")
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="ztsession-tpm-") as made:
+        yield Path(made)
 
 
 def _understood(read: Callable[[bytes], _Read], data: bytes) -> _Read:

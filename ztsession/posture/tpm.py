@@ -124,7 +124,7 @@ def _check_signature(
 
 
 def _check_ecdsa(key: ec.EllipticCurvePublicKey, signature: Signature, signed: bytes) -> None:
-    if not isinstance(key.curve, ec.SECP256R1) or signature.algorithm != Algorithm.ECDSA:
+    if signature.algorithm != Algorithm.ECDSA:
         raise EvidenceError("the enrolled attestation key makes no such signature: expected ECDSA on P-256")
     r, s = (int.from_bytes(part, "big") for part in signature.parts)
     key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(SHA256()))
@@ -138,7 +138,7 @@ def _check_rsa(key: RSAPublicKey, signature: Signature, signed: bytes) -> None:
         Algorithm.RSAPSS: padding.PSS(padding.MGF1(SHA256()), padding.PSS.AUTO),
     }
     scheme = schemes.get(signature.algorithm)
-    if scheme is None or key.key_size < 2048 or len(signature.parts[0]) != key.key_size // 8:
+    if scheme is None or len(signature.parts[0]) != key.key_size // 8:
         raise EvidenceError("the enrolled attestation key makes no such signature: expected RSA of its size")
     key.verify(signature.parts[0], signed, scheme, SHA256())
 

@@ -209,13 +209,11 @@ def _read_point(source: _Reader) -> EllipticCurvePublicKey:
 def _read_modulus(source: _Reader) -> RSAPublicKey:
     bits, exponent = source.number(2), source.number(4)
     modulus = int.from_bytes(source.sized(max(_RSA_BITS) // 8), "big")
+    sound = bits in _RSA_BITS and modulus.bit_length() == bits and modulus % 2 == 1
     # 0 stands for the usual exponent (Part 2, 12.2.3.5).
-    if bits not in _RSA_BITS or modulus.bit_length() != bits or exponent not in (0, _RSA_EXPONENT):
+    if not sound or exponent not in (0, _RSA_EXPONENT):
         raise WireError("public: expected an RSA key of 2048, 3072 or 4096 bits with the exponent 65537")
-    try:
-        return RSAPublicNumbers(_RSA_EXPONENT, modulus).public_key()
-    except ValueError:
-        raise WireError("public: expected an RSA modulus") from None
+    return RSAPublicNumbers(_RSA_EXPONENT, modulus).public_key()
 
 
 class _Reader:
