@@ -28,7 +28,7 @@ from ztsession.identity.jwks import (
 )
 from ztsession.identity.jwks_fetch import async_fetcher, fetch, fetch_async, fetcher, is_fetchable
 from ztsession.identity.oidc import OidcVerifier, ProofKey
-from ztsession.identity.subjects import FileSubjects
+from ztsession.identity.subjects import AllSubjects, FileSubjects
 from ztsession.wire.operator_file import read_toml
 
 
@@ -649,13 +649,19 @@ def test_keys_are_asked_for_over_https_only(url, may):
     assert is_fetchable(url) is may
 
 
-def test_without_httpx_the_error_says_what_to_install(monkeypatch):
+def test_without_httpx_the_error_says_what_to_install(monkeypatch, tmp_path):
     """A missing package is the operator's to install, and the error says how."""
     fetcher("https://x.example")
     monkeypatch.setitem(sys.modules, "httpx", None)
     for make in (fetcher, async_fetcher):
         with pytest.raises(ConfigurationError, match=r"pip install ztsession\[http\]"):
             make("https://x.example")
+    (tmp_path / "identity.toml").write_text(
+        f'[oidc."{FIRM}"]\naudience = "a"\njwks_url = "https://x.example"\n'
+    )
+    with pytest.raises(ConfigurationError, match="pip install") as caught:
+        OidcVerifier.from_table(read_toml(tmp_path / "identity.toml").table("oidc"), tmp_path, AllSubjects())
+    assert caught.value.line == 3
 
 
 def test_a_client_needs_neither_httpx_nor_joserfc():

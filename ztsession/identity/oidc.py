@@ -439,7 +439,10 @@ def _read_keys(issuer: str, table: Table, directory: Path) -> KeySource:
     url = table.text("jwks_url")
     if not is_fetchable(url):
         raise table.error("expected https://..., or http://127.0.0.1... on this machine", "jwks_url")
-    return JwksCache(fetcher(url), name=issuer)
+    try:
+        return JwksCache(fetcher(url), name=issuer)
+    except ConfigurationError as error:
+        raise table.error(str(error), "jwks_url") from None
 
 
 def _read_key_file(table: Table, directory: Path) -> KeySource:
