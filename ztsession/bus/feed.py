@@ -79,7 +79,11 @@ def read_answer(data: bytes, request: FeedRequest, authority_keys: Sequence[byte
     try:
         answer = FeedAnswer.from_bytes(Signed.from_bytes(data).check_any(authority_keys, _LABEL))
     except EvidenceError as error:
-        raise WireError(f"feed answer: not from the Authority: {error}") from None
+        # Forged, or the point slept through a rotation: only its operator can tell, and must be told.
+        raise WireError(
+            f"feed answer: not from the Authority: {error}; was its signing key rotated, then give the point "
+            "the new one as ticket_key"
+        ) from None
     if (answer.segment, answer.nonce) != (request.segment, request.nonce) or answer.after < request.after:
         raise WireError("feed answer: it answers another request")
     changes = [Change.from_bytes(change) for change in answer.changes]
