@@ -43,6 +43,7 @@ setup(
         [
             extension("_core", *(f"ext/src/zts_{part}.c" for part in CORE)),
             extension("_limits"),
+            extension("_canonical"),
             extension("_records"),
             extension("_calls"),
             extension("_batch"),

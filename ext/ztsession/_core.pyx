@@ -302,7 +302,7 @@ cdef class Table:
         return zts_table_set_mode(&self.table, handle, <zts_mode>number) == ZTS_DONE
 
     def shorten(self, uint64_t handle, uint64_t in_us):
-        """The session ends ``in_us`` microseconds from now, if not earlier anyway. False when it is not here."""
+        """The session ends ``in_us`` microseconds from now, or earlier if it would. False: not here."""
         return zts_table_shorten(&self.table, handle, in_us) == ZTS_DONE
 
     def end(self, uint64_t handle, *, bint revoked):

@@ -1,0 +1,6 @@
+from typing import Any
+
+MAX_DEPTH: int
+
+def read(data: bytes) -> Any: ...
+def ordered(value: object, depth: int = ...) -> Any: ...
