@@ -44,6 +44,8 @@ from ztsession.store.enrolments import SqliteEnrolments
 from ztsession.store.records import SessionRecord
 from ztsession.store.sqlite import SqliteStore
 from ztsession.tickets.segment_key import SegmentKey
+from ztsession.wire.sealed_file import Unlock
+from ztsession.wire.signature import Signer
 
 __all__ = ["Authority"]
 
@@ -105,11 +107,15 @@ class Authority:
         policy: str | os.PathLike[str],
         posture_required: bool = True,
         gate: Gate | None = None,
+        unlock: Unlock | None = None,
+        signers: Sequence[Signer] = (),
+        root_signer: Signer | None = None,
         name: str = "authority",
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """Open the state directory (made on first use) with the policy directory.
 
+        ``unlock``, ``signers`` and ``root_signer`` are for the keys, see :meth:`AuthorityKeys.open`.
         ConfigurationError names the file and line that is wrong; StoreError or AuditError when the state
         cannot be used.
         """
@@ -117,7 +123,9 @@ class Authority:
 
         load = partial(read_rules, rules, posture_required=posture_required, clock=clock)
         load()  # a mistake in the rules is told before any state is made
-        keys = AuthorityKeys.open(directory)
+        keys = AuthorityKeys.open(
+            directory, unlock=unlock, signers=signers, root_signer=root_signer, clock=clock
+        )
         with ExitStack() as opened:
             store = opened.enter_context(SqliteStore(directory / "authority.sqlite"))
             again = partial(load, SqliteEnrolments(store), keys.sealing("mfa"))
