@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import msgpack
 import pytest
 from hypothesis import given
@@ -181,3 +183,48 @@ def test_values_without_an_encoding_are_refused(value):
 def test_integers_at_the_edges_come_back(value):
     """The whole range of 64-bit integers has an encoding."""
     assert decode(encode(value), max_bytes=16) == value
+
+
+FORMS = {0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q", 0xD0: ">b", 0xD1: ">h", 0xD2: ">i", 0xD3: ">q"}
+EDGES = sorted({sign * 2**bits + off for bits in range(4, 65) for sign in (1, -1) for off in range(-2, 3)})
+
+
+def test_K5_of_all_forms_of_a_number_one_is_accepted():
+    """Every number near a power of two, in every form that holds it: the shortest is accepted alone."""
+    for number in EDGES:
+        shortest = msgpack.packb(number) if -(2**63) <= number < 2**64 else None
+        for lead, form in FORMS.items():
+            try:
+                data = bytes([lead]) + struct.pack(form, number)
+            except struct.error:
+                continue
+            if data == shortest:
+                assert decode(data, max_bytes=16) == number
+            else:
+                with pytest.raises(WireError):
+                    decode(data, max_bytes=16)
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 31, 32, 33, 255, 256, 257, 65535, 65536])
+def test_K5_of_all_forms_of_a_length_one_is_accepted(size):
+    """Text, bytes, lists and maps of lengths around each limit: a longer header than needed is refused."""
+    keys = {f"{number:05}": None for number in range(size)}
+    pairs = b"".join(msgpack.packb(key) + b"\xc0" for key in keys)
+    whole = ("a" * size, b"b" * size, [None] * size, keys)
+    bodies = (b"a" * size, b"b" * size, b"\xc0" * size, pairs)
+    leads = (
+        ((0xD9, ">B"), (0xDA, ">H"), (0xDB, ">I")),
+        ((0xC4, ">B"), (0xC5, ">H"), (0xC6, ">I")),
+        ((0xDC, ">H"), (0xDD, ">I")),
+        ((0xDE, ">H"), (0xDF, ">I")),
+    )
+    for value, body, forms in zip(whole, bodies, leads, strict=True):
+        shortest = msgpack.packb(value)
+        assert decode(shortest, max_bytes=1 << 20) == value
+        for lead, form in forms:
+            if size >= 1 << 8 * struct.calcsize(form):
+                continue
+            data = bytes([lead]) + struct.pack(form, size) + body
+            if data != shortest:
+                with pytest.raises(WireError):
+                    decode(data, max_bytes=1 << 20)
