@@ -1,5 +1,8 @@
-"""Servers for stream sockets: an Authority, or an enforcement point's installation door."""
+"""Servers for stream sockets: an Authority, or an enforcement point's installation door.
 
-from ztsession.server.stream import StreamServer
+The one for event loops is in ``ztsession.server.aio``.
+"""
 
-__all__ = ["StreamServer"]
+from ztsession.server.stream import BoundStreamServer, StreamServer
+
+__all__ = ["BoundStreamServer", "StreamServer"]

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ztsession.client.transport import Transport
+from ztsession.client.transport import Transport, hang_up
 from ztsession.errors import TransportError, ZtsError
 from ztsession.integrations.shares import Shares
 from ztsession.integrations.workers import WORKERS, Workers
 from ztsession.server.listening import Listener, source_of
-from ztsession.server.stream import CONNECTIONS_MAX, FIRST_MESSAGE_S, SILENCE_S, hang_up
+from ztsession.server.stream import CONNECTIONS_MAX, FIRST_MESSAGE_S, SILENCE_S
 from ztsession.wire.framing import LENGTH_BYTES, MAX_FRAME_BYTES, frame
 
 if TYPE_CHECKING:

@@ -41,7 +41,11 @@ def source_of(peer: object) -> str:
 
 
 def _listen(address: tuple[str, int]) -> socket.socket:
-    return socket.create_server(address, family=socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    listener = socket.create_server(address, family=family)
+    # What is accepted inherits it; no answer waits for the acknowledgement of another.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _listen_unix(path: str) -> socket.socket:

@@ -17,7 +17,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ztsession.client.transport import Transport
+from ztsession.client.transport import Transport, hang_up
 from ztsession.errors import TransportError, WireError
 from ztsession.integrations.shares import Shares
 from ztsession.integrations.stream import SocketTransport
@@ -144,8 +144,6 @@ class StreamServer:
         with self._lock:
             self._open.add(connected)
         connected.settimeout(self._silence_s)
-        if connected.family != socket.AF_UNIX:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         threading.Thread(
             target=self._serve, args=(connected, source), name="ztsession-peer", daemon=True
         ).start()
@@ -202,13 +200,6 @@ class BoundStreamServer(StreamServer):
         self._begin_with(secure, conversation)
         self._limit(connections_max, connections_per_source_max, silence_s)
         self._listen(address)
-
-
-def hang_up(conversation: object) -> None:
-    """Tell a conversation that its peer is gone, if it wants to know."""
-    told = getattr(conversation, "hang_up", None)
-    if told is not None:
-        told()
 
 
 def _over_tls(context: ssl.SSLContext, connected: socket.socket) -> SocketTransport:
