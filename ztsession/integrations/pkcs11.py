@@ -80,18 +80,8 @@ class Pkcs11Signer:
         A session that was lost is opened again, once. StoreError when the token does not sign, or its
         signature does not hold.
         """
-        from pkcs11.exceptions import PKCS11Error
-
         with self._lock:
-            try:
-                signature = self._sign(message)
-            except PKCS11Error:
-                self._drop()
-                try:
-                    signature = self._sign(message)
-                except (PKCS11Error, ConfigurationError) as error:
-                    self._drop()
-                    raise StoreError(f"{self}: does not sign: {_named(error)}") from None
+            signature = self._signed(message)
         try:
             verify(self._public_key, message, signature)
         except EvidenceError as error:
@@ -113,6 +103,19 @@ class Pkcs11Signer:
         """Close."""
         self.close()
 
+    def _signed(self, message: bytes) -> bytes:
+        from pkcs11.exceptions import PKCS11Error
+
+        try:
+            try:
+                return self._sign(message)
+            except PKCS11Error:
+                self._drop()
+                return self._sign(message)
+        except (PKCS11Error, ConfigurationError) as error:
+            self._drop()
+            raise StoreError(f"{self}: does not sign: {_named(error)}") from None
+
     def _sign(self, message: bytes) -> bytes:
         from pkcs11 import Mechanism
 
@@ -123,25 +126,36 @@ class Pkcs11Signer:
 
     def _open(self, *, first: bool) -> bytes:
         """Log in and find the keys; the public one's 32 bytes."""
-        from pkcs11 import Attribute, KeyType, ObjectClass
-        from pkcs11.exceptions import MultipleObjectsReturned, NoSuchKey, PKCS11Error
+        from pkcs11 import Attribute, ObjectClass
+        from pkcs11.exceptions import PKCS11Error
 
         try:
             self._session = self._login()
-            wanted = {"key_type": KeyType.EC_EDWARDS, "label": self._label}
-            self._key = self._session.get_key(object_class=ObjectClass.PRIVATE_KEY, **wanted)
-            public = self._session.get_key(object_class=ObjectClass.PUBLIC_KEY, **wanted)
-            return self._point(bytes(public[Attribute.EC_POINT]))
-        except (NoSuchKey, MultipleObjectsReturned) as error:
+            self._key = self._only(ObjectClass.PRIVATE_KEY)
+            return self._point(bytes(self._only(ObjectClass.PUBLIC_KEY)[Attribute.EC_POINT]))
+        except ConfigurationError:
             self._drop()
-            raise ConfigurationError(
-                f"{self}: expected one Ed25519 key pair with this label: {_named(error)}"
-            ) from None
+            raise
         except PKCS11Error as error:
             self._drop()
             if first:
                 raise StoreError(f"{self}: the token does not answer: {_named(error)}") from None
             raise
+
+    def _only(self, kind: Any) -> Any:
+        from pkcs11 import Attribute, KeyType
+
+        wanted = {
+            Attribute.CLASS: kind,
+            Attribute.KEY_TYPE: KeyType.EC_EDWARDS,
+            Attribute.LABEL: self._label,
+        }
+        found = list(self._session.get_objects(wanted))
+        if len(found) != 1:
+            raise ConfigurationError(
+                f"{self}: expected one Ed25519 key pair with this label, not {len(found)}"
+            )
+        return found[0]
 
     def _login(self) -> Any:
         from pkcs11 import exceptions, lib
