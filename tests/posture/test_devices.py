@@ -6,7 +6,8 @@ import contextlib
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from eat_makers import BINDING, NONCE, NOW, UEID, cwt, ed, entry, evidence, healthy, p256, pem
 
 from ztsession.errors import ConfigurationError, EvidenceError
@@ -151,6 +152,11 @@ def test_a_stored_device_may_state(enrolments, path):
     assert (appraisal.device, appraisal.vector["kernel"]) == ("host-8", "good")
 
 
+SMALL_ORDER = (
+    Ed25519PublicKey.from_public_bytes(bytes(32))
+    .public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    .decode()
+)
 P384 = pem(ec.generate_private_key(ec.SECP384R1()))
 SHORT_RSA, LONG_RSA = (pem(rsa.generate_private_key(65537, bits)) for bits in (1024, 2048))
 PRIVATE = ec.generate_private_key(ec.SECP256R1()).private_bytes(
@@ -170,6 +176,7 @@ PRIVATE = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         ({"eat_key": "é"}, "PEM"),
         ({"eat_key": PRIVATE.decode()}, "PEM"),
         ({"eat_key": EAT + "\n" * 2048}, "at most 2048"),
+        ({"eat_key": SMALL_ORDER}, "Ed25519 public key"),
         ({"eat_key": P384}, "EC P-256"),
         ({"eat_key": LONG_RSA}, "P-256 or Ed25519"),
         ({"ak": SHORT_RSA}, "2048 to 4096"),

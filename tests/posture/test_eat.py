@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from ztsession.errors import ConfigurationError, EvidenceError, WireError
 from ztsession.handshake import binding
 from ztsession.posture import Appraisal, PostureAppraiser
 from ztsession.posture.eat_prover import EatPosture
+from ztsession.wire import encode
 
 MEASURED = {"kernel": "6.1", "packages": "ab" * 32, "program": "cd" * 32, "disk_encryption": "enabled"}
 REFERENCE = f"""
@@ -287,10 +289,22 @@ def test_D7_evidence_over_the_limit_is_refused_before_it_is_read(appraiser):
     """More than 24576 bytes are refused for their number alone, and a kind that nobody knows by its name."""
     with pytest.raises(EvidenceError, match="over the limit of 24576"):
         appraiser.appraise(evidence(bytes(24576)), BINDING, NONCE, now=NOW)
+    with pytest.raises(EvidenceError, match="over the limit of 24576"):
+        appraiser.appraise(encode({"v": 1, "kind": "x", "pad": bytes(24576)}), BINDING, NONCE, now=NOW)
     with pytest.raises(EvidenceError, match="expected 1 to 24000"):
         appraise(appraiser, bytes(24100))
     with pytest.raises(EvidenceError, match="not taken here"):
         appraiser.appraise(b"\x81\xa4kind\xabposture.eat", BINDING, NONCE, now=NOW)
+
+
+@pytest.mark.parametrize(("form", "library"), [("cwt", "cbor2"), ("jwt", "joserfc")])
+def test_without_the_library_a_token_is_refused(appraiser, monkeypatch, form, library):
+    """Where what reads a form is not installed, its tokens are refused and nothing falls over."""
+    token = FORMS[form](p256("host-1"), healthy())
+    assert appraise(appraiser, token).device == "host-1"
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(EvidenceError, match="cannot be checked here"):
+        appraise(appraiser, token)
 
 
 def attester(make: Any, device: str, asked: list[bytes]) -> Any:

@@ -61,6 +61,10 @@ def test_the_signature_is_over_the_structure_of_rfc_9052(appraiser):
     assert appraise(appraiser, b"\xd8\x3d" + token).device == "host-1"
 
 
+def padded(signature: bytes) -> bytes:
+    return signature[:32] + b"\x00" + signature[32:]
+
+
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -81,6 +85,7 @@ def test_the_signature_is_over_the_structure_of_rfc_9052(appraiser):
         pytest.param(lambda parts: b"\xd2\x9f" + tagged(parts)[2:] + b"\xff", id="15 of indefinite length"),
         pytest.param(lambda parts: b"\xd2\x98\x04" + tagged(parts)[2:], id="16 its length in two bytes"),
         pytest.param(lambda parts: tagged([*parts[:3], [parts[3]]]), id="17 a signature in a list"),
+        pytest.param(lambda parts: tagged([*parts[:3], padded(parts[3])]), id="18 an S of 33 bytes"),
     ],
 )
 def test_H15_other_forms_of_the_same_token_are_refused(appraiser, wrap):

@@ -146,6 +146,8 @@ def test_H15_other_forms_of_the_same_token_are_refused(appraiser, change):
 
 
 NONCE_CLAIM = f'"eat_nonce":"{b64(expected_nonce())}"'
+#: The last letter of 32 octets has two spare bits: the one after it in the alphabet sets one of them.
+SPARE_BITS = NONCE_CLAIM[:-2] + chr(ord(NONCE_CLAIM[-2]) + 1) + '"'
 IAT_CLAIM = f'"iat":{int(NOW)}'
 
 
@@ -164,16 +166,17 @@ IAT_CLAIM = f'"iat":{int(NOW)}'
         pytest.param(f"{{{NONCE_CLAIM},{IAT_CLAIM}.0}}", False, id="10 a time that is no integer"),
         pytest.param(f'{{{NONCE_CLAIM},"iat":"{int(NOW)}"}}', False, id="11 a time in text"),
         pytest.param(f'{{{NONCE_CLAIM[:-1]}=",{IAT_CLAIM}}}', False, id="12 a padded nonce"),
+        pytest.param(f"{{{SPARE_BITS},{IAT_CLAIM}}}", False, id="13 spare bits in the nonce"),
         pytest.param(
-            f'{{"eat_nonce":"{expected_nonce().hex()}",{IAT_CLAIM}}}', False, id="13 a nonce in hex"
+            f'{{"eat_nonce":"{expected_nonce().hex()}",{IAT_CLAIM}}}', False, id="14 a nonce in hex"
         ),
-        pytest.param(f"[{{{NONCE_CLAIM},{IAT_CLAIM}}}]", False, id="14 a list"),
-        pytest.param(f"{{{NONCE_CLAIM},{IAT_CLAIM}}} x", False, id="15 words behind"),
-        pytest.param(f"\ufeff{{{NONCE_CLAIM},{IAT_CLAIM}}}", False, id="16 a byte order mark"),
-        pytest.param("null", False, id="17 null"),
-        pytest.param(f'{{"10":"{b64(expected_nonce())}",{IAT_CLAIM}}}', False, id="18 a label for a name"),
-        pytest.param(f'{{{NONCE_CLAIM},{IAT_CLAIM},"dbgstat":2}}', False, id="19 a label for a state"),
-        pytest.param(f'{{{NONCE_CLAIM},{IAT_CLAIM},"dbgstat":"Disabled"}}', False, id="20 a capital"),
+        pytest.param(f"[{{{NONCE_CLAIM},{IAT_CLAIM}}}]", False, id="15 a list"),
+        pytest.param(f"{{{NONCE_CLAIM},{IAT_CLAIM}}} x", False, id="16 words behind"),
+        pytest.param(f"\ufeff{{{NONCE_CLAIM},{IAT_CLAIM}}}", False, id="17 a byte order mark"),
+        pytest.param("null", False, id="18 null"),
+        pytest.param(f'{{"10":"{b64(expected_nonce())}",{IAT_CLAIM}}}', False, id="19 a label for a name"),
+        pytest.param(f'{{{NONCE_CLAIM},{IAT_CLAIM},"dbgstat":2}}', False, id="20 a label for a state"),
+        pytest.param(f'{{{NONCE_CLAIM},{IAT_CLAIM},"dbgstat":"Disabled"}}', False, id="21 a capital"),
     ],
 )
 def test_H15_claims_have_one_encoding(appraiser, claims, passes):
@@ -184,6 +187,18 @@ def test_H15_claims_have_one_encoding(appraiser, claims, passes):
     else:
         with pytest.raises(EvidenceError):
             appraise(appraiser, token)
+
+
+@pytest.mark.parametrize(("lists", "passes"), [(255, True), (256, False)])
+def test_D7_JSON_has_a_limit_of_parts(appraiser, lists, passes):
+    """An object of 256 parts is read, one of more is not, be the parts in or beside each other."""
+    for value in ("[" * (lists - 1) + "]" * (lists - 1), ",".join(["[]"] * (lists - 1))):
+        token = jwt(KEY, f'{{{NONCE_CLAIM},{IAT_CLAIM},"a":[{value}]}}'.encode())
+        if passes:
+            assert appraise(appraiser, token).device == "host-1"
+        else:
+            with pytest.raises(EvidenceError, match="over the limit"):
+                appraise(appraiser, token)
 
 
 BOMBS = {

@@ -50,8 +50,8 @@ def _walk(data: bytes) -> None:
             at += argument
         elif major in (_ARRAY, _MAP):
             missing.append(argument * (major - _ARRAY + 1))
-        if at > len(data) or items + missing[-1] > ITEMS_MAX or len(missing) > DEPTH_MAX + 1:
-            raise WireError("CBOR with a length, a depth or a number of items that is over the limit")
+        if items + missing[-1] > ITEMS_MAX or len(missing) > DEPTH_MAX + 1:
+            raise WireError("CBOR with a depth or a number of items that is over the limit")
     if at != len(data):
         raise WireError("CBOR with bytes behind its end")
 

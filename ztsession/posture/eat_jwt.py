@@ -143,7 +143,7 @@ def _claims(payload: bytes) -> dict[str, Any]:
         raise EvidenceError(f"the EAT is malformed: {error}") from None
     if "dbgstat" in claims:
         state = claims["dbgstat"]
-        if type(state) is not str or state not in DEBUG_STATES:
+        if state not in DEBUG_STATES:
             raise EvidenceError(f"dbgstat: expected one of {', '.join(DEBUG_STATES)}")
         claims["dbgstat"] = DEBUG_STATES.index(state)
     return claims
@@ -164,7 +164,7 @@ def _object(data: bytes) -> dict[str, Any]:
     """The JSON object in ``data``, in which each name stands once."""
     # An upper bound of the depth, before anything recurses into it.
     if data.count(b"[") + data.count(b"{") > _CONTAINERS_MAX:
-        raise WireError("JSON of more parts than the limit")
+        raise WireError("JSON with a number of parts that is over the limit")
     try:
         found = json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
     except (ValueError, RecursionError):
