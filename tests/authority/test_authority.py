@@ -672,7 +672,7 @@ def test_L6_a_reload_with_any_mistake_keeps_everything_as_it_was(house: Any):
     (house.rules / "devices.toml").write_text(house.device.registry_entry())
     authority.reload()
     assert house.connect(authority, identity=other)
-    assert audited(house)[-2]["event"] == "policy.reloaded"
+    assert "policy.reloaded" in [entry["event"] for entry in audited(house)]
 
 
 @pytest.mark.parametrize(

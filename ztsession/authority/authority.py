@@ -30,12 +30,14 @@ from ztsession.authority.changes import ChangeLog
 from ztsession.authority.connection import Connection
 from ztsession.authority.decision import Decider
 from ztsession.authority.desk import FrontDesk
+from ztsession.authority.enrolment import Enrolment
 from ztsession.authority.gate import Gate
 from ztsession.authority.granting import Granting
+from ztsession.authority.judged import Basis
 from ztsession.authority.keys import AuthorityKeys
 from ztsession.authority.rules import read_rules
 from ztsession.bus.change import Change
-from ztsession.errors import ConfigurationError, SessionEnded
+from ztsession.errors import ConfigurationError, EvidenceError, SessionEnded
 from ztsession.policy.catalog import Segment
 from ztsession.risk.engine import ModeChange, RiskEngine
 from ztsession.risk.levels import Mode
@@ -274,7 +276,7 @@ class Authority:
 
     def reload(self) -> None:
         """Read policies, subjects and devices again; on any error all the old ones stay and the error names
-        the place.
+        the place. Sessions of subjects, credentials and devices that are gone from the files end.
         """
         if self._load is None:
             raise ConfigurationError("this Authority was not opened from a directory")
@@ -282,6 +284,17 @@ class Authority:
         with self._lock:
             self._audit.record("policy.reloaded", policy=fresh.policies.current.digest)
             self.decider = fresh
+        self._end_unenrolled()
+
+    @property
+    def enrolment(self) -> Enrolment:
+        """Subjects, devices and second factors that are enrolled while this Authority runs."""
+        return Enrolment(
+            SqliteEnrolments(self._store),
+            self._audit,
+            factors=lambda: self.decider.second_factors,
+            end_unenrolled=self._end_unenrolled,
+        )
 
     def close(self) -> None:
         """Close store and audit log."""
@@ -313,6 +326,17 @@ class Authority:
             self._store.set_mode(change.session, change.after, self.risk.session(change.session).to_bytes())
             written.append(self._changes.write_mode(change.session, change.after))
         return written
+
+    def _end_unenrolled(self) -> int:
+        ended = 0
+        for record in self._live():
+            try:
+                if record.basis:
+                    self.decider.known(record, Basis.from_bytes(record.basis))
+            except EvidenceError as error:
+                self.revoke(record.id, why=str(error))
+                ended += 1
+        return ended
 
     def _sweep(self) -> None:
         now = self._clock()

@@ -17,7 +17,8 @@ from ztsession.handshake.binding import binding
 from ztsession.handshake.messages import Proof
 from ztsession.identity.protocol import IdentityVerifier, VerifiedIdentity
 from ztsession.identity.subjects import SubjectRegistry
-from ztsession.mfa.protocol import FactorShown, FactorVerifier
+from ztsession.mfa.factors import Factors
+from ztsession.mfa.protocol import FactorShown
 from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.compile import compile_grant
 from ztsession.policy.engine import PolicyEngine
@@ -38,12 +39,12 @@ class Decider:
         policies: PolicyEngine,
         *,
         subjects: SubjectRegistry,
-        factors: FactorVerifier | None = None,
+        factors: Factors | None = None,
         posture_required: bool,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._identities, self._appraiser, self.policies = identities, appraiser, policies
-        self._subjects, self._factors, self._clock = subjects, factors, clock
+        self._subjects, self.second_factors, self._clock = subjects, factors, clock
         self.required = ["identity", "posture"] if posture_required else ["identity"]
 
     # ---- Judging
@@ -85,6 +86,8 @@ class Decider:
         subject = self._subjects.named(record.subject)
         if subject is None or basis.credential not in subject.credentials:
             raise EvidenceError("the subject is no longer enrolled with the credential of this session")
+        if record.device != NO_DEVICE and not self._appraiser.knows(record.device):
+            raise EvidenceError("the device of this session is no longer enrolled")
         if basis.until and basis.until <= self._clock():
             raise EvidenceError("the credential of this session has expired")
         identity = subject.identity(basis.identity_assurance, basis.credential, basis.until or None)
@@ -105,14 +108,14 @@ class Decider:
 
     def factors(self, identity: VerifiedIdentity) -> list[str]:
         """The second factors that this subject has; only people have any."""
-        if self._factors is None or identity.kind != "human":
+        if self.second_factors is None or identity.kind != "human":
             return []
-        return list(self._factors.enrolled(identity.subject))
+        return list(self.second_factors.enrolled(identity.subject))
 
     def _show(self, subject: str, evidence: bytes, bound: bytes) -> FactorShown:
-        if self._factors is None:
+        if self.second_factors is None:
             raise EvidenceError("second factors are not taken here")
-        return self._factors.verify(subject, evidence, bound)
+        return self.second_factors.verify(subject, evidence, bound)
 
     # ---- Deciding
 

@@ -95,6 +95,10 @@ class PostureAppraiser:
         """The names of all devices of the file."""
         return self._rules.names
 
+    def knows(self, device: str) -> bool:
+        """Whether a device of this name is enrolled now."""
+        return self._rules.devices.named(device) is not None
+
     @property
     def max_age_s(self) -> int:
         """How old a measurement may be."""
