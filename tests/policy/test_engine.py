@@ -72,6 +72,7 @@ def test_L2_forbid_wins_over_permit(policy: PolicySet, healthy: dict[str, str]) 
         ('context.posture.kernel == "Bad"', 2, ("'Bad'", "expected one of good, bad, unknown")),
         ('"Bad" == context.posture.kernel', 2, ("'Bad'", "expected one of good, bad, unknown")),
         ('["bad",\n"awful"].contains(context.posture.kernel)', 3, ("'awful'", "expected one of")),
+        ('context.trust.configuration == "Affirming"', 2, ("'Affirming'", "expected one of none, affirming")),
     ],
 )
 def test_L3_attribute_that_does_not_exist_is_refused_at_load(

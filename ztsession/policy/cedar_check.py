@@ -3,7 +3,8 @@
 Statements are checked one by one, because Cedar reports neither lines nor, for a syntax error, which policy
 it was in. Two mistakes pass Cedar's own validator and would open a ``forbid`` without a sound, so they are
 refused here: a test for an attribute that does not exist (``context has postur``) is simply false to Cedar,
-and so is a comparison of a posture item with a word that no appraisal ever gives (``== "Bad"``).
+and so is a comparison of a posture item or a trust claim with a word that no appraisal ever gives (``==
+"Bad"``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Final
 
 from ztsession.errors import PolicyError
-from ztsession.policy.cedar_schema import POSTURE_ITEMS, POSTURE_VALUES
+from ztsession.policy.cedar_schema import CONTEXT_WORDS, POSTURE_ITEMS, TRUST_CLAIMS
 from ztsession.policy.cedar_source import Statement
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ __all__ = ["check_statements"]
 _QUOTED = re.compile(r"`([^`]+)`")
 _ATTRIBUTES: Final = (
     "principal.roles, principal.desk, principal.kind, resource.environment, context.assurance, "
-    f"context.device or context.posture.({' | '.join(POSTURE_ITEMS)})"
+    f"context.device, context.posture.({' | '.join(POSTURE_ITEMS)}) or "
+    f"context.trust.({' | '.join(TRUST_CLAIMS)})"
 )
 _EXPECTED: Final = {
     "attribute ": _ATTRIBUTES,
@@ -92,20 +94,22 @@ def _check_silent_mistakes(statement: Statement, parsed: cedarpy.PolicySet) -> N
             message = "`has` is false for a misspelt name; expected none, as every attribute is always there"
             raise PolicyError(message, file=statement.file, line=statement.line_of("has"))
         if isinstance(node, pst.BinaryOp):
-            _check_posture_word(statement, node.left, node.right)
-            _check_posture_word(statement, node.right, node.left)
+            _check_word(statement, node.left, node.right)
+            _check_word(statement, node.right, node.left)
 
 
-def _check_posture_word(statement: Statement, item: object, words: object) -> None:
+def _check_word(statement: Statement, item: object, words: object) -> None:
     from cedarpy import pst
 
-    if not (
-        isinstance(item, pst.GetAttr) and isinstance(item.base, pst.GetAttr) and item.base.attr == "posture"
-    ):
+    if not (isinstance(item, pst.GetAttr) and isinstance(item.base, pst.GetAttr)):
+        return
+    record = item.base.attr
+    expected = CONTEXT_WORDS.get(record)
+    if expected is None:
         return
     for word in words.elements if isinstance(words, pst.Set) else (words,):
-        if isinstance(word, pst.StringLit) and word.value not in POSTURE_VALUES:
-            message = f"{word.value!r} is never true of posture; expected one of {', '.join(POSTURE_VALUES)}"
+        if isinstance(word, pst.StringLit) and word.value not in expected:
+            message = f"{word.value!r} is never true of {record}; expected one of {', '.join(expected)}"
             raise PolicyError(message, file=statement.file, line=statement.line_of(word.value))
 
 
