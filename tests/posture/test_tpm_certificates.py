@@ -170,8 +170,13 @@ def test_D7_each_flipped_byte_and_each_bomb_is_refused():
         flipped[position] ^= 0x10
         with pytest.raises(EvidenceError):
             enrol(bytes(flipped))
-    for bomb in (b"", b"\x30\x80" * 2000, bytes(4097), b"\x30\x84\xff\xff\xff\xff"):
-        with pytest.raises(EvidenceError):
+    for bomb, says in (
+        (b"", "malformed"),
+        (b"\x30\x80" * 2000, "malformed"),
+        (b"\x30\x84\xff\xff\xff\xff", "malformed"),
+        (bytes(4097), "at most 4096 bytes"),
+    ):
+        with pytest.raises(EvidenceError, match=says):
             enrol(bomb)
     enrol(good)
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 from software_tpm import AK, SoftwareTpm, software_tpm
+from test_tpm_structures import AES, NULL, ecc
 
 from ztsession.errors import ConfigurationError, EvidenceError
 from ztsession.identity.enrolments import Enrolments
@@ -114,8 +115,14 @@ def test_H20_a_key_of_another_tpm_is_not_activated(tpm, request_1, tmp_path_fact
     mixed = replace(request_1, ak_public=foreign.ak_public)
     with pytest.raises(ConfigurationError, match="for another TPM or another key"):
         tpm.tools.activate(AK, challenge_of(mixed).credential)
+    assert open_sessions(tpm) == ""
     challenge = challenge_of(request_1)
     assert tpm.tools.activate(AK, challenge.credential) == challenge.secret
+
+
+def open_sessions(tpm: SoftwareTpm) -> str:
+    """A TPM has room for a few; one that stays is missing from the next who wants to activate a key."""
+    return tpm.run("getcap", "handles-saved-session") + tpm.run("getcap", "handles-loaded-session")
 
 
 def test_a_secret_of_another_challenge_is_refused(tpm, request_1):
@@ -200,6 +207,14 @@ def test_each_attribute_of_an_attestation_key_counts(request_1, bit, says):
     asked = replace(request_1, ak_public=changed_attributes(request_1.ak_public, AK_ATTRIBUTES ^ bit))
     with pytest.raises(EvidenceError, match=says):
         challenge_of(asked)
+
+
+@pytest.mark.parametrize("public", [ecc(scheme=NULL), ecc(symmetric=AES), ecc(scheme=b"\x00\x14\x00\x0b")])
+def test_an_attestation_key_signs_by_the_scheme_of_its_kind(request_1, public):
+    """A key that leaves its scheme open, has another kind's, or protects others, makes no quotes."""
+    with pytest.raises(EvidenceError, match="another scheme"):
+        challenge_of(replace(request_1, ak_public=public))
+    challenge_of(replace(request_1, ak_public=ecc()))
 
 
 @pytest.mark.parametrize("bit", [1 << 1, 1 << 4, 1 << 16, 1 << 17, 1 << 18])
@@ -292,6 +307,17 @@ def test_a_certificate_of_another_endorsement_key_is_refused(manufactured, reque
     trust = EkCertificate([asked.ek_certificate], read_roots(maker / "issuercert.pem"))
     with pytest.raises(EvidenceError, match="over another endorsement key"):
         begin("host-1", request_1.ek_public, request_1.ak_public, trust, now=time.time())
+
+
+def test_the_room_behind_a_certificate_is_not_part_of_it(tmp_path_factory):
+    """A maker may leave the certificate in a place that is larger; what follows the DER is left behind."""
+    certificate = b"\x30\x82\x01\x00" + bytes(range(256))
+    with software_tpm(tmp_path_factory.mktemp("tpm")) as other:
+        (other.directory / "padded").write_bytes(certificate + b"\xff" * 40)
+        given = ("-C", "o", "-s", 300, "-a", "ownerread|ownerwrite|authread")
+        other.run("nvdefine", "0x01c0000a", *given)
+        other.run("nvwrite", "0x01c0000a", "-C", "o", "-i", other.directory / "padded")
+        assert other.tools.create_ak("host-1", AK).ek_certificate == certificate
 
 
 def test_a_handle_that_is_taken_says_what_to_do(tpm, request_1):

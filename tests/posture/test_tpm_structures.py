@@ -167,6 +167,6 @@ def test_what_is_no_signature_is_refused(data, says):
 def test_D7_each_truncated_length_is_refused(read, data):
     """A structure that is cut anywhere is a WireError, and the whole one is read."""
     for length in range(len(data)):
-        with pytest.raises(WireError):
+        with pytest.raises(WireError, match="cut short"):
             read(data[:length])
     read(data)
