@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 import ztsession as zts
+from ztsession.authority.keys import AuthorityKeys
 from ztsession.integrations.stream import SocketTransport
+from ztsession.tickets import SegmentKey
+from ztsession.wire.sealed_file import Unlock
 
 HOME = Path(zts.__file__).parent.parent
 EXAMPLE = Path(zts.__file__).parent / "demo" / "policy"
@@ -205,3 +208,85 @@ def test_an_authority_that_cannot_listen_says_so(
     assert out == ""
     assert "Traceback" not in err
     assert "HOST:PORT" in err or "cannot listen" in err
+
+
+# ---- The Authority's keys
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """The state directory of an Authority that made tickets for orders once."""
+    AuthorityKeys.open(tmp_path / "state").segment("orders")
+    return tmp_path / "state"
+
+
+def keys_of(state: Path, *more: str) -> list[list[str]]:
+    ran = ztsession("authority", "keys", "--state", str(state), *more)
+    assert ran.returncode == 0, ran.stderr
+    return [line.split() for line in ran.stdout.splitlines()]
+
+
+def test_keys_are_rotated_step_by_step(state: Path) -> None:
+    """Each step prints what has to be handed on, and what is too early says until when."""
+
+    def rotate(*words: str) -> subprocess.CompletedProcess[str]:
+        return ztsession("authority", "rotate", *words, "--state", str(state))
+
+    before = AuthorityKeys.open(state)
+    assert rotate("static").stdout == f"static key: {AuthorityKeys.open(state).static_public.hex()}\n"
+    staged = rotate("signing", "stage").stdout.split()[-1]
+    assert "overlap lasts until" in rotate("signing", "activate").stderr
+    assert rotate("signing", "activate", "--overlap-s", "0").stdout == f"ticket key: {staged}\n"
+    assert AuthorityKeys.open(state).signing_public.hex() == staged
+    retired = rotate("signing", "retire", "--overlap-s", "0").stdout.split()[-1]
+    assert retired == before.signing_public.hex()
+    file = Path(rotate("segment", "orders", "stage").stdout.split()[-1])
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert rotate("segment", "orders", "withdraw").returncode == 0
+    assert not file.exists()
+    assert rotate("segment", "orders", "activate").returncode == 1
+    assert [row[0] for row in keys_of(state)] == ["root", "static", "static", "signing", "segment"]
+    assert "no key of segment 'md'" in rotate("segment", "md", "stage").stderr
+
+
+def test_keys_are_sealed_anew_with_a_file_kept_elsewhere(tmp_path: Path, state: Path) -> None:
+    """With another key file the keys are the same; without it they are shut."""
+    before, elsewhere = keys_of(state), tmp_path / "mounted.key"
+    assert ztsession("keygen", "unlock", "--out", str(elsewhere)).returncode == 0
+    ran = ztsession("authority", "reseal", "--state", str(state), "--new-unlock-key", str(elsewhere))
+    assert (ran.returncode, ran.stderr) == (0, "")
+    shut = ztsession("authority", "keys", "--state", str(state))
+    assert (shut.returncode, shut.stdout) == (1, "")
+    assert "is not its key file" in shut.stderr
+    assert keys_of(state, "--unlock-key", str(elsewhere)) == before
+
+
+def test_a_segment_key_is_exported(tmp_path: Path, state: Path) -> None:
+    """What is written is the segment's key, for a segment that there is."""
+    out = tmp_path / "orders.toml"
+    command = ("authority", "export-segment", "--state", str(state), "--out")
+    assert ztsession(*command, str(out), "orders").returncode == 0
+    assert SegmentKey.from_file(out) == AuthorityKeys.open(state).segment("orders")
+    assert "segment 'md' yet: orders" in ztsession(*command, str(tmp_path / "md.toml"), "md").stderr
+    assert not (tmp_path / "md.toml").exists()
+
+
+def test_a_directory_without_keys_is_none(tmp_path: Path) -> None:
+    """Nothing is made where nothing was."""
+    for command in (("keys",), ("rotate", "static"), ("reseal", "--new-unlock-key", "x")):
+        ran = ztsession("authority", *command, "--state", str(tmp_path))
+        assert ran.returncode == 1
+        assert "holds no keys of an Authority" in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_passphrase_is_asked_for_and_excludes_a_file(state: Path) -> None:
+    """It is read from the terminal or standard input, never from an argument."""
+    ran = ztsession("authority", "keys", "--state", str(state), "--passphrase", "--unlock-key", "x")
+    assert ran.returncode == 2
+    phrase = "correct horse battery staple"
+    AuthorityKeys.open(state).reseal(Unlock.passphrase(phrase, memory_mib=64))
+    command = [sys.executable, "-m", "ztsession", "authority", "keys", "--state", str(state), "--passphrase"]
+    done = subprocess.run(command, input=f"{phrase}\n", cwd=HOME, capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("root "), done.stderr
+    assert phrase not in done.stdout + done.stderr

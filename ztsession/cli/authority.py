@@ -1,4 +1,4 @@
-"""``ztsession authority serve``: an Authority as a process of its own."""
+"""``ztsession authority``: an Authority as a process of its own, and the care of its keys."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ztsession.cli.failing import telling
+from ztsession.cli.rotate import export_segment, keys, reseal, rotate
+from ztsession.cli.unlocking import unlocking, unlocking_with
 from ztsession.errors import ZtsError
 
 if TYPE_CHECKING:
@@ -23,7 +25,11 @@ _log = logging.getLogger("ztsession.cli")
 
 @click.group()
 def authority() -> None:
-    """Run an Authority."""
+    """Run an Authority, and look after its keys."""
+
+
+for command in (export_segment, keys, reseal, rotate):
+    authority.add_command(command)
 
 
 @authority.command()
@@ -34,7 +40,8 @@ def authority() -> None:
 @click.option(
     "--listen", default="127.0.0.1:7443", show_default=True, metavar="HOST:PORT", help="Port 0: any."
 )
-def serve(state: Path, policy: Path, listen: str) -> None:
+@unlocking
+def serve(state: Path, policy: Path, listen: str, unlock_key: Path | None, passphrase: bool) -> None:
     """Serve handshakes and change feeds until SIGINT or SIGTERM; SIGHUP reads the policy directory again."""
     from ztsession.authority import Authority
     from ztsession.server import StreamServer
@@ -43,7 +50,10 @@ def serve(state: Path, policy: Path, listen: str) -> None:
     stop, address = threading.Event(), _address(listen)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with telling(), Authority.open(state, policy=policy) as opened:
+    with (
+        telling(),
+        Authority.open(state, policy=policy, unlock=unlocking_with(unlock_key, passphrase)) as opened,
+    ):
         signal.signal(signal.SIGHUP, lambda *_: _reload(opened))
         with StreamServer(address, opened.connection) as server:
             click.echo("listening on {}:{}".format(*server.address))

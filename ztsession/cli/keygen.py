@@ -13,6 +13,7 @@ from ztsession.cli.failing import telling
 from ztsession.identity.ed25519 import Ed25519Identity
 from ztsession.identity.protocol import SubjectKind
 from ztsession.posture.device import DevicePosture
+from ztsession.wire.sealed_file import Unlock
 
 __all__ = ["keygen"]
 
@@ -41,6 +42,14 @@ def subject(name: str, out: Path, kind: str, roles: tuple[str, ...], desk: str) 
         entry = identity.registry_entry(cast(SubjectKind, kind), roles=roles, desk=desk)
         identity.to_file(out)
     click.echo(entry, nl=False)
+
+
+@keygen.command()
+@_OUT
+def unlock(out: Path) -> None:
+    """A key file that opens an Authority's keys; keep it apart from the state directory."""
+    with telling():
+        Unlock.make_key_file(out)
 
 
 @keygen.command()
