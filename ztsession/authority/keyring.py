@@ -13,14 +13,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, TypeVar
 
 from ztsession.errors import ConfigurationError
+from ztsession.handshake.keys import DhKeyPair
 from ztsession.tickets.segment_key import MATERIAL_BYTES, SegmentKey
 from ztsession.wire.schema import Integer, ListOf, MapOf, Message, Octets, OneOf, Row, Text
 from ztsession.wire.signature import public_key
 
-__all__ = ["KEYRING_MAX_BYTES", "Keyring", "SegmentPair", "SigningKey", "StaticKey"]
+__all__ = ["KEYRING_MAX_BYTES", "Keyring", "SegmentPair", "SigningKey", "StaticKey", "spoken"]
 
 KEYRING_MAX_BYTES: Final = 1 << 18
 #: More than this many keys of one kind is a rotation that nobody finishes.
@@ -144,7 +146,20 @@ class Keyring:
         kept = tuple(pair for pair in self.segments[name] if pair.key.public.key_id != key_id)
         return self._with_segment(name, kept)
 
-    # ---- As bytes
+    # ---- As text and as bytes
+
+    def told(self) -> list[str]:
+        """Every key and how far it has come, one line each; no secrets."""
+        lines = [f"root {self.root_public.hex()}"]
+        for static in self.static:
+            lines.append(f"static {DhKeyPair(static.private).public.hex()} {_until(static.until)}")
+        for signing in self.signing:
+            lines.append(f"signing {signing.public.hex()} {signing.state} since {spoken(signing.since)}")
+        for name, pairs in sorted(self.segments.items()):
+            for pair in pairs:
+                key_id = pair.key.public.key_id.hex()
+                lines.append(f"segment {name} {key_id} {pair.state} since {spoken(pair.since)}")
+        return lines
 
     def to_bytes(self) -> bytes:
         """The canonical encoding, to be sealed."""
@@ -209,6 +224,15 @@ class _Form(Message, kind="authority-keyring", max_bytes=KEYRING_MAX_BYTES):
             _SEGMENTS_MAX,
         ),
     ] = field(repr=False)
+
+
+def spoken(second: int) -> str:
+    """A Unix second as people write it."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _until(second: int) -> str:
+    return f"until {spoken(second)}" if second else "current"
 
 
 def _signing_key(public: bytes, state: str, now: int) -> SigningKey:

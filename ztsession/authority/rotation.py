@@ -22,14 +22,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from ztsession.audit.sink import AuditSink
 from ztsession.authority.afterwards import Afterwards
 from ztsession.authority.changes import ChangeLog
-from ztsession.authority.keyring import CURRENT, MADE, NEXT, OLD, Keyring, SegmentPair
+from ztsession.authority.keyring import CURRENT, MADE, NEXT, OLD, Keyring, SegmentPair, spoken
 from ztsession.authority.keys import AuthorityKeys
 from ztsession.errors import ConfigurationError, EvidenceError
 from ztsession.wire.digest import digest
@@ -161,20 +160,6 @@ class Rotation:
         with self._lock:
             self._end_segment(name, self._keys.ring.segment(name, NEXT))
 
-    # ---- Looking
-
-    def status(self) -> list[str]:
-        """Every key and how far it has come, one line each; no secrets."""
-        ring = self._keys.ring
-        lines = [f"root {ring.root_public.hex()}", f"static {self._keys.static_public.hex()} current"]
-        lines += [f"static, before: until {_time(key.until)}" for key in ring.static[1:]]
-        lines += [f"signing {k.public.hex()} {k.state} since {_time(k.since)}" for k in ring.signing]
-        for name, pairs in sorted(ring.segments.items()):
-            for pair in pairs:
-                key_id = pair.key.public.key_id.hex()
-                lines.append(f"segment {name} {key_id} {pair.state} since {_time(pair.since)}")
-        return lines
-
     # ---- Inside
 
     def _now(self) -> int:
@@ -183,7 +168,7 @@ class Rotation:
     def _expect_due(self, due: int, what: str) -> None:
         if self._clock() < due:
             raise ConfigurationError(
-                f"{what}: its overlap lasts until {_time(due)}; give a shorter overlap_s if it must end now"
+                f"{what}: its overlap lasts until {spoken(due)}; give a shorter overlap_s if it must end now"
             )
 
     def _tried(self, signer: Signer) -> bytes:
@@ -231,7 +216,3 @@ class Rotation:
 
     def _record(self, step: str, name: str, pair: SegmentPair) -> None:
         self._audit.record(f"rotation.segment.{step}", segment=name, id=pair.key.public.key_id)
-
-
-def _time(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,7 +1,7 @@
 """``ztsession authority keys``, ``rotate``, ``reseal`` and ``export-segment``: the Authority's own keys.
 
-They work on the state directory of an Authority that does not run; one that does holds its audit log, and
-they say so. A running one is rotated by the program that it runs in.
+A rotation takes the state directory of an Authority that does not run; one that does holds its audit log, and
+the command says so. A running one is rotated by the program that it runs in.
 """
 
 from __future__ import annotations
@@ -45,8 +45,11 @@ def _on_state(command: _Command) -> _Command:
 @_on_state
 def keys(state: Path, unlock_key: Path | None, passphrase: bool) -> None:
     """List the Authority's keys and how far each has come; no secrets."""
-    with _rotation(state, unlock_key, passphrase) as rotation:
-        click.echo("\n".join(rotation.status()))
+    from ztsession.authority.keys import AuthorityKeys
+
+    with telling():
+        found = AuthorityKeys.open(_with_keys(state), unlock=unlocking_with(unlock_key, passphrase))
+        click.echo("\n".join(found.ring.told()))
 
 
 @click.group()
@@ -143,14 +146,14 @@ def _rotation(state: Path, unlock_key: Path | None, passphrase: bool) -> Iterato
     from ztsession.authority.rotation import Rotation
     from ztsession.store.sqlite import SqliteStore
 
-    with telling():
+    with (
+        telling(),
         # The log first: whoever has it is the only one here.
-        with (
-            JsonLinesAudit(_with_keys(state) / "audit.jsonl") as audit,
-            SqliteStore(state / "authority.sqlite") as store,
-        ):
-            found = AuthorityKeys.open(state, unlock=unlocking_with(unlock_key, passphrase))
-            yield Rotation(found, ChangeLog(store, found.signing), audit)
+        JsonLinesAudit(_with_keys(state) / "audit.jsonl") as audit,
+        SqliteStore(state / "authority.sqlite") as store,
+    ):
+        found = AuthorityKeys.open(state, unlock=unlocking_with(unlock_key, passphrase))
+        yield Rotation(found, ChangeLog(store, found.signing), audit)
 
 
 def _with_keys(state: Path) -> Path:
