@@ -296,6 +296,17 @@ def test_a_body_without_a_length_is_cut_where_the_limit_is(serve: Any, talks: Ta
     assert short.content.startswith(b"1 127.0.0.1 ")
 
 
+def test_a_length_over_the_limit_is_judged_before_a_byte_of_the_body(serve: Any, talks: Talks):
+    """Whoever announces too much is answered at once."""
+    with serve(talks).raw() as peer:
+        peer.sendall(
+            b"POST /v1/handshake HTTP/1.1\r\nhost: x\r\ncontent-length: 65537\r\n"
+            b"content-type: application/octet-stream\r\n\r\n"
+        )
+        peer.settimeout(5)
+        assert peer.recv(1000).startswith(b"HTTP/1.1 413")
+
+
 def test_D4_a_body_that_does_not_come_is_not_waited_for(
     serve: Any, talks: Talks, monkeypatch: pytest.MonkeyPatch
 ):
