@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,22 @@ def test_a_lost_session_is_opened_again(signing: Pkcs11Signer):
 
 
 def test_threads_share_a_token(signing: Pkcs11Signer):
-    """However many sign at once, each gets the signature of its own message."""
-    failed = list[Exception]()
+    """However many want to sign at once, the token has one of them, and each gets its own signature."""
+    failed, inside, most = list[Exception](), list[int](), list[int]()
+
+    class Watched:
+        def __init__(self, key: Any) -> None:
+            self.key = key
+
+        def sign(self, message: bytes, **options: Any) -> bytes:
+            inside.append(1)
+            time.sleep(0.0005)
+            most.append(len(inside))
+            signature: bytes = self.key.sign(message, **options)
+            inside.pop()
+            return signature
+
+    signing._key = Watched(signing._key)
 
     def work(number: int) -> None:
         try:
@@ -136,6 +151,7 @@ def test_threads_share_a_token(signing: Pkcs11Signer):
     for thread in threads:
         thread.join()
     assert failed == []
+    assert max(most) == 1
 
 
 def test_a_wrong_signature_is_not_let_out(signing: Pkcs11Signer):

@@ -227,6 +227,26 @@ def test_secrets_do_not_show_in_a_repr(path: Path):
     assert repr(file._key) not in repr(file)
 
 
+def test_the_content_is_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A power failure leaves the old file or the whole new one: content, name, directory, in this order."""
+    calls = list[str]()
+
+    def noted(name: str) -> None:
+        true = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given: (calls.append(name), true(*given))[1])
+
+    for name in ("fsync", "link", "rename", "unlink"):
+        noted(name)
+    durable.create(tmp_path / "a", b"1")
+    assert calls == ["fsync", "link", "unlink", "fsync"]
+    calls.clear()
+    durable.replace(tmp_path / "a", b"2")
+    assert calls == ["fsync", "rename", "fsync"]
+    calls.clear()
+    durable.remove(tmp_path / "a")
+    assert calls == ["unlink", "fsync"]
+
+
 def test_what_a_crash_left_is_swept(tmp_path: Path):
     """A file that was never finished is removed, and nothing else."""
     for name in (".things.sealed.0011223344556677.unfinished", ".hidden", "things"):
