@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+import ztsession as zts
 from ztsession.bus.feed import FeedRequest
 from ztsession.errors import TransportError, WireError
 from ztsession.integrations.aio import AsyncSocketTransport
@@ -124,17 +125,18 @@ async def test_exchanges_of_many_tasks_take_turns(start: Serve):
 
 
 async def test_an_authority_and_a_point_on_one_loop(start: Serve, house: Any, tmp_path: Path):
-    """Handshake and installation with servers on the loop, from a client in a thread; then a call."""
+    """Client, Authority and point in one loop: handshake, installation, a call, and again when renewed."""
     authority = house.authority()
     point = house.point(authority)
     door, desk = await start(authority.connection), await start(lambda source: point, str(tmp_path / "desk"))
-
-    def client() -> str:
-        with SocketTransport.connect(door.address) as one, SocketTransport.connect(desk.address) as other:
-            orders = house.connect(authority, one).install(other, "orders")
-            return point.verifier("orders.submit")(orders.sign("orders.submit", b"x"), b"x").subject
-
-    assert await asyncio.to_thread(client) == "algo-7"
+    async with await dial(door) as to_authority, await dial(desk) as to_point:
+        given = {"identity": house.identity, "posture": house.device, "root": authority.root}
+        session = await zts.connect_async(to_authority, **given, scopes=["orders.*"])
+        call = point.verifier("orders.submit")
+        for _ in range(3):
+            orders = await session.install_async(to_point, "orders")
+            assert call(orders.sign("orders.submit", b"x"), b"x").subject == "algo-7"
+            session = await session.renew_async()
 
 
 # ---- R17

@@ -146,6 +146,26 @@ def test_handshake_and_installation_over_http(serve: Any, house: Any):
         assert house.connect(authority, to_authority).id != session.id
 
 
+@pytest.mark.asyncio
+async def test_the_whole_way_over_http_in_an_event_loop(serve: Any, house: Any):
+    """Handshake, renewal at its own door and in the conversation, and installation, asynchronously."""
+    authority = house.authority()
+    point = house.point(authority)
+    url = serve(authority, {"orders": point}).url
+    async with (
+        AsyncHttpTransport(url) as to_authority,
+        AsyncHttpTransport(url, "renewal") as to_renewal,
+        AsyncHttpTransport(url, "installation", segment="orders") as to_point,
+    ):
+        given = {"identity": house.identity, "posture": house.device, "root": authority.root}
+        session = await zts.connect_async(to_authority, **given, scopes=["orders.*"])
+        renewed = await session.renew_async(to_renewal)
+        orders = await renewed.install_async(to_point, "orders")
+        call = point.verifier("orders.submit")
+        assert call(orders.sign("orders.submit", b"x"), b"x").subject == "algo-7"
+        assert (await renewed.renew_async(to_authority)).segments == ("orders",)
+
+
 def test_a_point_hears_over_http(serve: Any, house: Any, eventually: Callable[..., None]):
     """A point in another process asks over HTTP, and a revocation reaches it while its question waits."""
     authority = house.authority()
