@@ -480,7 +480,7 @@ def test_kill_9_in_the_middle_of_a_step_leaves_keys_that_work(tmp_path: Path, wh
         assert ring.root_public == keys.root_public
         assert [key.state for key in ring.signing] == signing
         assert [pair.state for pair in ring.segments["orders"]] == orders
-        assert not list(state.glob(".*"))
+        assert not list(state.rglob(".*"))
         check_feed(state, ring)
 
 

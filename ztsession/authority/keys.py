@@ -82,6 +82,7 @@ class AuthorityKeys:
             (directory / "segments").mkdir(mode=0o700, parents=True, exist_ok=True)
             with durable.locked(directory):
                 durable.sweep(directory)
+                durable.sweep(directory / "segments")
                 file, ring = _opened(directory, unlock, signers, root_signer, int(clock()))
         except OSError as error:
             raise StoreError(f"{directory}: cannot be written: {error.strerror}") from error

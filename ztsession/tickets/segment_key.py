@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
@@ -17,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from ztsession.errors import ConfigurationError, InstallationError
+from ztsession.wire import durable
 from ztsession.wire.digest import digest
-from ztsession.wire.operator_file import read_private_toml, write_private
+from ztsession.wire.operator_file import read_private_toml
 
 __all__ = ["MATERIAL_BYTES", "PUBLIC_BYTES", "SegmentKey", "SegmentPublicKey"]
 
@@ -93,9 +95,12 @@ class SegmentKey:
         )
 
     def to_file(self, path: str | os.PathLike[str]) -> None:
-        """Write to a new file of mode 0600; never over an existing one."""
+        """Write to a new file of mode 0600, in full or not at all; never over an existing one."""
         text = f'segment = "{self.segment}"\nseed = "{self.seed.hex()}"\nx25519 = "{self.x25519.hex()}"\n'
-        write_private(path, text)
+        try:
+            durable.create(Path(path), text.encode())
+        except OSError as error:
+            raise ConfigurationError(f"cannot be written: {error.strerror}", file=os.fspath(path)) from None
 
     @property
     def material(self) -> bytes:
