@@ -244,9 +244,7 @@ def test_signing_and_root_may_be_kept_elsewhere(tmp_path: Path):
     other = SeedSigner(b"o" * 32)
     with pytest.raises(ConfigurationError, match="which clients pin"):
         AuthorityKeys.open(tmp_path, signers=[signing], root_signer=other)
-    with pytest.raises(
-        ConfigurationError, match="is none of this Authority's: open without it"
-    ):
+    with pytest.raises(ConfigurationError, match="is none of this Authority's: open without it"):
         AuthorityKeys.open(tmp_path, signers=[signing, other], root_signer=root)
 
 
