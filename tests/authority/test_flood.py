@@ -159,7 +159,7 @@ def test_D4_a_place_is_given_back_by_whoever_hangs_up_or_fails(house: Any):
     for connection in (gone, wrong):
         connection.exchange(hello())
     assert gate.half_open == 2
-    gone.close()
+    gone.hang_up()
     assert gate.half_open == 1
     wrong.exchange(os.urandom(500))
     assert gate.half_open == 0

@@ -139,7 +139,12 @@ class Connection:
             _log.exception("a peer could not be answered")
             return Refusal("unavailable").to_bytes()
 
-    def close(self) -> None:
+    @property
+    def established(self) -> bool:
+        """Whether a channel is open, in which the client may show more."""
+        return self._open is not None
+
+    def hang_up(self) -> None:
         """The peer is gone: give its place back."""
         expected, self._expected, self._open = self._expected, None, None
         if expected is not None:
