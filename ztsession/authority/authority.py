@@ -35,6 +35,7 @@ from ztsession.authority.gate import Gate
 from ztsession.authority.granting import Granting
 from ztsession.authority.judged import Basis
 from ztsession.authority.keys import AuthorityKeys
+from ztsession.authority.rotation import Rotation
 from ztsession.authority.rules import read_rules
 from ztsession.bus.change import Change
 from ztsession.errors import ConfigurationError, EvidenceError, SessionEnded
@@ -79,6 +80,8 @@ class Authority:
         self._load, self._clock = load, clock
         self._lock = threading.RLock()
         self._changes = ChangeLog(store, keys.signing, clock=clock)
+        #: Replacing this Authority's own keys, with overlap.
+        self.rotation = Rotation(keys, self._changes, audit, clock=clock)
         watched = [record.risk for record in self._live() if record.risk]
         self.risk = RiskEngine.restore(store.get_state(_STANDING), watched)
         self._granting = Granting(name, keys, store, audit, self._changes, self.risk, clock=clock)

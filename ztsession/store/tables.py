@@ -10,12 +10,15 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from ztsession.errors import StoreError
+from ztsession.errors import StoreError, WireError
+from ztsession.wire import canonical
 
 __all__ = ["APPLICATION_ID", "VERSION", "create", "is_empty"]
 
 APPLICATION_ID: Final = 0x5A_54_53_31
 VERSION: Final = 2
+
+_CHANGE_MAX_BYTES: Final = 4096
 
 _TABLES: Final = """
 CREATE TABLE sessions (
@@ -87,9 +90,22 @@ def create(connection: sqlite3.Connection) -> None:
     scripts += [script for version, script in _ADDED.items() if version > found]
     for statement in (each for script in scripts for each in script.split(";\n")):
         connection.execute(statement)
+    if found == 1:
+        _give_changes_a_key(connection)
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("COMMIT")
+
+
+def _give_changes_a_key(connection: sqlite3.Connection) -> None:
+    # Changes had one field less: unread, they would leave every point without what was revoked before.
+    for number, data in connection.execute("SELECT number, data FROM changes").fetchall():
+        try:
+            change = canonical.decode(data, max_bytes=_CHANGE_MAX_BYTES)
+            data = canonical.encode({"key": b"", **change})
+        except (WireError, TypeError):
+            raise StoreError(f"change {number} is damaged") from None
+        connection.execute("UPDATE changes SET data = ? WHERE number = ?", (data, number))
 
 
 def _version(connection: sqlite3.Connection) -> int:
