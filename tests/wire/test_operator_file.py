@@ -8,7 +8,13 @@ import stat
 import pytest
 
 from ztsession.errors import ConfigurationError
-from ztsession.wire.operator_file import read_private_toml, read_toml, write_private
+from ztsession.wire.operator_file import (
+    read_bytes,
+    read_private_bytes,
+    read_private_toml,
+    read_toml,
+    write_private,
+)
 
 TEXT = """\
 # people
@@ -44,6 +50,8 @@ def test_values_are_read(root):
     assert root.table("posture").flag("strict", False) is True
     assert table.text("desk", "none") == "none"
     assert (table.has("kind"), table.has("desk")) == (True, False)
+    assert table.keys() == ("kind", "roles", "public_key", "limit")
+    assert root.table("absent").keys() == ()
 
 
 def test_errors_name_file_line_and_expectation(root):
@@ -101,6 +109,25 @@ def test_private_files_are_for_the_owner_alone(tmp_path):
         path.chmod(mode)
         with pytest.raises(ConfigurationError, match="0600"):
             read_private_toml(path)
+
+
+def test_a_file_is_read_up_to_its_limit(tmp_path):
+    """As many bytes as are allowed are read, one more is refused; private bytes are the owner's alone."""
+    path = tmp_path / "key.pem"
+    path.write_bytes(b"x" * 100)
+    path.chmod(0o600)
+    for read in (read_bytes, read_private_bytes):
+        assert read(path, max_bytes=100) == b"x" * 100
+        with pytest.raises(ConfigurationError, match=r"key\.pem: expected at most 99 bytes"):
+            read(path, max_bytes=99)
+        with pytest.raises(ConfigurationError, match=r"absent: cannot be read"):
+            read(tmp_path / "absent", max_bytes=100)
+    path.chmod(0o640)
+    assert read_bytes(path, max_bytes=100) == b"x" * 100
+    with pytest.raises(
+        ConfigurationError, match=r"key\.pem: holds a private key: expected mode 0600, not 0640"
+    ):
+        read_private_bytes(path, max_bytes=100)
 
 
 def test_a_table_does_not_print_its_values(root):

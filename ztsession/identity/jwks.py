@@ -12,12 +12,8 @@ no longer: so long may a key that the issuer withdrew still be believed by an Au
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import logging
 import math
-import re
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ztsession.errors import EvidenceError
+from ztsession.identity.jose import from_base64url, strict_json
 from ztsession.wire.signature import check_public_key
 
 if TYPE_CHECKING:
@@ -40,11 +37,7 @@ __all__ = [
     "IssuerKey",
     "JwksCache",
     "KeySource",
-    "base64url",
-    "from_base64url",
     "read_jwks",
-    "strict_json",
-    "thumbprint",
 ]
 
 #: Fetched keys are asked for again after so long,
@@ -77,7 +70,6 @@ _RSA_MIN_BITS, _RSA_MAX_BITS = 2048, 8192
 _RSA_EXPONENT = "AQAB"
 #: RFC 7518 sections 6.2.2, 6.3.2 and 6.4: what only the owner of a key may have.
 _SECRET_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_DIGITS_MAX = 20
 
 _log = logging.getLogger("ztsession.identity")
 
@@ -263,48 +255,6 @@ def read_jwks(data: bytes) -> dict[str, IssuerKey]:
     return keys
 
 
-def strict_json(data: bytes, what: str) -> dict[str, Any]:
-    """Return the JSON object (RFC 8259) in ``data``, whose size the caller has bounded.
-
-    ``EvidenceError`` also for what parsers read in different ways: a name twice, numbers that are not finite
-    or of more than 20 digits, another encoding than UTF-8.
-    """
-    try:
-        value = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_each_once,
-            parse_int=_integer,
-            parse_float=_finite,
-            parse_constant=_finite,
-        )
-    except (ValueError, RecursionError):
-        raise EvidenceError(f"{what} is not JSON of one reading") from None
-    if type(value) is not dict:
-        raise EvidenceError(f"{what} is not a JSON object")
-    return value
-
-
-def base64url(data: bytes) -> str:
-    """Return ``data`` in base64url without padding (RFC 7515 section 2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
-def from_base64url(text: object, what: str) -> bytes:
-    """Return the bytes of ``text``, which must be their only base64url form; ``EvidenceError`` otherwise."""
-    if isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9_-]*", text, re.ASCII) and len(text) % 4 != 1:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        # The last character may carry bits that belong to no byte: then there are several forms.
-        if base64url(data) == text:
-            return data
-    raise EvidenceError(f"{what} is not base64url without padding")
-
-
-def thumbprint(jwk: Mapping[str, str]) -> str:
-    """Return the SHA-256 thumbprint of a JWK's required members (RFC 7638 section 3), 43 characters."""
-    form = json.dumps(dict(jwk), sort_keys=True, separators=(",", ":"))
-    return base64url(hashlib.sha256(form.encode("ascii")).digest())
-
-
 def _read_key(entry: object) -> IssuerKey | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("kty"), str):
         raise EvidenceError("the key set has an entry that is no key")
@@ -356,23 +306,3 @@ def _found(key: IssuerKey | None) -> IssuerKey:
     if key is None:
         raise EvidenceError("no key of this id is known of the issuer")
     return key
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a name stands twice")
-    return members
-
-
-def _integer(text: str) -> int:
-    if len(text) > _DIGITS_MAX:
-        raise ValueError("too many digits")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("not a finite number")
-    return value

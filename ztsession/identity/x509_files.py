@@ -7,8 +7,6 @@ no path could lead over would otherwise be noticed only when nobody gets in.
 from __future__ import annotations
 
 import os
-import stat
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -17,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from ztsession.errors import ConfigurationError, EvidenceError
 from ztsession.identity.chain import check_authority, untrusted
 from ztsession.identity.x509_signature import PrivateKey
-from ztsession.wire.operator_file import MAX_FILE_BYTES
+from ztsession.wire.operator_file import MAX_FILE_BYTES, read_bytes, read_private_bytes
 
 __all__ = ["read_pem", "read_private_key", "read_roots"]
 
@@ -38,7 +36,7 @@ def read_roots(path: str | os.PathLike[str]) -> list[x509.Certificate]:
 
 def read_pem(path: str | os.PathLike[str]) -> list[x509.Certificate]:
     """Return the certificates of a PEM file, at least one; ``ConfigurationError`` otherwise."""
-    data = _read(path, private=False)
+    data = read_bytes(path, max_bytes=MAX_FILE_BYTES)
     try:
         return x509.load_pem_x509_certificates(data)
     except ValueError:
@@ -47,7 +45,7 @@ def read_pem(path: str | os.PathLike[str]) -> list[x509.Certificate]:
 
 def read_private_key(path: str | os.PathLike[str]) -> PrivateKey:
     """Return the unencrypted key of a PEM file that others may not read; ``ConfigurationError`` otherwise."""
-    data = _read(path, private=True)
+    data = read_private_bytes(path, max_bytes=MAX_FILE_BYTES)
     try:
         key = load_pem_private_key(data, None)
     except Exception:
@@ -56,20 +54,3 @@ def read_private_key(path: str | os.PathLike[str]) -> PrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey):
         raise ConfigurationError("expected a key for ECDSA, Ed25519 or RSA", file=os.fspath(path))
     return key
-
-
-def _read(path: str | os.PathLike[str], *, private: bool) -> bytes:
-    try:
-        with Path(path).open("rb") as source:
-            # Of the open file, so that it cannot be exchanged between the look and the reading.
-            mode = stat.S_IMODE(os.fstat(source.fileno()).st_mode)
-            data = source.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}", file=os.fspath(path)) from None
-    if private and mode & 0o077:
-        raise ConfigurationError(
-            f"holds a private key: expected mode 0600, not {mode:04o}", file=os.fspath(path)
-        )
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigurationError(f"expected at most {MAX_FILE_BYTES} bytes", file=os.fspath(path))
-    return data

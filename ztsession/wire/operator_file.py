@@ -20,36 +20,37 @@ from ztsession.errors import ConfigurationError, EvidenceError
 from ztsession.wire.names import is_name
 from ztsession.wire.signature import PUBLIC_KEY_BYTES, check_public_key
 
-__all__ = ["MAX_FILE_BYTES", "Table", "read_private_toml", "read_toml", "write_private"]
+__all__ = [
+    "MAX_FILE_BYTES",
+    "Table",
+    "read_bytes",
+    "read_private_bytes",
+    "read_private_toml",
+    "read_toml",
+    "write_private",
+]
 
 MAX_FILE_BYTES = 1 << 20
 
 
 def read_toml(path: str | os.PathLike[str]) -> Table:
     """Return the root table of a TOML file of at most 1 MiB; :class:`ConfigurationError` otherwise."""
-    where = Path(path)
-    try:
-        with where.open("rb") as source:
-            return _parse(where, source.read(MAX_FILE_BYTES + 1))
-    except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}", file=str(where)) from None
+    return _parse(Path(path), read_bytes(path, max_bytes=MAX_FILE_BYTES))
 
 
 def read_private_toml(path: str | os.PathLike[str]) -> Table:
     """Read a TOML file that holds a private key; refuse one that group or others may read or write."""
-    where = Path(path)
-    try:
-        with where.open("rb") as source:
-            # Of the open file, so that it cannot be exchanged between the look and the reading.
-            mode = os.fstat(source.fileno()).st_mode
-            if stat.S_IMODE(mode) & 0o077:
-                found = f"{stat.S_IMODE(mode):04o}"
-                raise ConfigurationError(
-                    f"holds a private key: expected mode 0600, not {found}", file=str(where)
-                )
-            return _parse(where, source.read(MAX_FILE_BYTES + 1))
-    except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}", file=str(where)) from None
+    return _parse(Path(path), read_private_bytes(path, max_bytes=MAX_FILE_BYTES))
+
+
+def read_bytes(path: str | os.PathLike[str], *, max_bytes: int) -> bytes:
+    """Return what is in a file of at most ``max_bytes``; :class:`ConfigurationError` otherwise."""
+    return _read(path, max_bytes, private=False)
+
+
+def read_private_bytes(path: str | os.PathLike[str], *, max_bytes: int) -> bytes:
+    """The same for a file that holds a private key; refuse one that group or others may read or write."""
+    return _read(path, max_bytes, private=True)
 
 
 def write_private(path: str | os.PathLike[str], text: str) -> None:
@@ -91,6 +92,10 @@ class Table:
     def has(self, key: str) -> bool:
         """Say whether the table has this key."""
         return key in self._values
+
+    def keys(self) -> tuple[str, ...]:
+        """Return every key of the table, in the order in which they stand there."""
+        return tuple(self._values)
 
     def text(self, key: str, default: str | None = None) -> str:
         """Return the text at ``key``."""
@@ -178,9 +183,24 @@ class Table:
             yield name, table
 
 
+def _read(path: str | os.PathLike[str], max_bytes: int, *, private: bool) -> bytes:
+    try:
+        with Path(path).open("rb") as source:
+            # Of the open file, so that it cannot be exchanged between the look and the reading.
+            mode = stat.S_IMODE(os.fstat(source.fileno()).st_mode)
+            if private and mode & 0o077:
+                raise ConfigurationError(
+                    f"holds a private key: expected mode 0600, not {mode:04o}", file=os.fspath(path)
+                )
+            data = source.read(max_bytes + 1)
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", file=os.fspath(path)) from None
+    if len(data) > max_bytes:
+        raise ConfigurationError(f"expected at most {max_bytes} bytes", file=os.fspath(path))
+    return data
+
+
 def _parse(path: Path, data: bytes) -> Table:
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigurationError(f"expected at most {MAX_FILE_BYTES} bytes", file=str(path))
     try:
         text = data.decode("utf-8")
         return Table(_Source(path, text), (), tomllib.loads(text))
