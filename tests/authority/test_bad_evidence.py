@@ -193,3 +193,17 @@ def test_evidence_in_the_wrong_place_is_no_evidence(firm: Firm):
         firm.house.connect(firm.authority, identity=Says(lambda binding: device.prove(binding, bytes(32))))
     with pytest.raises(HandshakeError, match=r"refused$"):
         firm.house.connect(firm.authority, posture=Says(lambda binding, nonce: identity.prove(binding)))
+
+
+def test_K8_a_token_in_its_leeway_opens_no_session_that_is_over(firm: Firm):
+    """A clock's leeway lets a token be read a little later, and no session outlives what opened it."""
+    for exp, holds in ((firm.now + 60, True), (firm.now - 5, False)):
+        token = firm.issuer.token(firm.proof, iat=firm.now - 60, exp=exp)
+        identity = OidcIdentity("algo-7", token, firm.proof)
+        if holds:
+            session = firm.house.connect(firm.authority, identity=identity)
+            assert firm.authority.session(session.id).expires_at == exp
+        else:
+            with pytest.raises(HandshakeError, match=r"refused$"):
+                firm.house.connect(firm.authority, identity=identity)
+            assert "past its absolute end" in firm.last_cause()["cause"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyotp
@@ -26,14 +28,25 @@ from ztsession.errors import (
     SessionEnded,
     StepUpRequired,
 )
+from ztsession.handshake.messages import Outcome, Supplement
 from ztsession.limits import OVERLAP_S
 from ztsession.mfa.factors import Factors
-from ztsession.mfa.prover import TotpProver
+from ztsession.mfa.prover import TotpProver, WebAuthnProver
 from ztsession.mfa.settings import MfaSettings
 from ztsession.store.enrolments import SqliteEnrolments
 
-CATALOG = """\
+#: Short enough that the records of what is over are still there when it is.
+LIFETIME_S = 600
+for room in ("identity", "mfa"):
+    sys.path.append(str(Path(__file__).parents[1] / room))
+
+import x509_makers  # noqa: E402
+from soft_authenticator import ORIGIN, RP, Authenticator  # noqa: E402
+
+CATALOG = f"""\
 version = 1
+[segments.orders]
+lifetime_s = {LIFETIME_S}
 [segments.orders.operations.submit]
 effect = "risk-increasing"
 assurance = 2
@@ -86,7 +99,7 @@ class Trader:
         self.secret = factors.enrol_totp("trader-1")
         self.totp = pyotp.parse_uri(self.secret.uri)
         factors.confirm_totp("trader-1", self.code())
-        self.asked = 0
+        self.asked = self.signals = 0
 
     def code(self) -> str:
         return str(self.totp.at(int(self.clock())))
@@ -106,6 +119,15 @@ class Trader:
         given = {"identity": self.identity, "posture": device, "scopes": ["orders.*"]} | changed
         transport = given.pop("transport", None) or self.authority.connection()
         return zts.connect(transport, root=self.authority.root, **given)
+
+    def signal(self, kind: str, **target: Any) -> None:
+        self.signals += 1
+        self.authority.signal(
+            zts.Signal(str(self.signals), kind, zts.Level.MEDIUM, "test", time.time(), **target)
+        )
+
+    def mode(self, session: zts.Session) -> zts.Mode:
+        return zts.Mode(self.authority.session(session.id).mode)
 
 
 def audited(house: Any) -> list[dict[str, Any]]:
@@ -226,6 +248,58 @@ def test_a_stranger_on_the_same_connection_does_not_disturb_the_channel(house: A
     assert session.step_up(mfa=trader.prover).assurance == 2
 
 
+def test_a_channel_takes_so_many_wrong_answers_and_no_more(house: Any):
+    """After five wrong pieces of evidence nothing more is taken in that channel; the session lives on."""
+    trader = Trader(house, mfa=False)
+    connection = trader.authority.connection()
+    session = trader.connect(transport=connection)
+    channel, answers = session._held.through.channel, []
+    for _ in range(5):
+        reply = connection.exchange(channel.seal(Supplement(mfa=b"no evidence").to_bytes()))
+        answers.append(Outcome.from_bytes(channel.open(reply)))
+    assert {answer.status for answer in answers} == {"refused"}
+    assert [bool(answer.nonce) for answer in answers] == [True] * 4 + [False]
+    assert len(connection.exchange(channel.seal(Supplement(mfa=b"again").to_bytes()))) < 128
+    assert not connection.established
+    assert trader.mode(session) == zts.Mode.NORMAL
+    assert session.renew(trader.authority.connection())
+
+
+def test_a_weaker_factor_takes_nothing_away(house: Any):
+    """Whoever has shown an authenticator keeps its level when a code is shown afterwards."""
+    (house.rules / "mfa.toml").write_text(f'rp_id = "{RP}"\norigins = ["{ORIGIN}"]\n')
+    trader = Trader(house, mfa=False)
+    factors, key = trader.authority.enrolment.factors, Authenticator()
+    factors.complete_webauthn("trader-1", *key.create(factors.begin_webauthn("trader-1").challenge))
+    session = trader.connect().step_up(mfa=WebAuthnProver(key.get))
+    assert (session.assurance, session.factors) == (3, ("webauthn", "totp"))
+    assert session.step_up(mfa=trader.prover).assurance == 3
+    assert trader.connect().step_up(mfa=trader.prover).assurance == 2
+
+
+def test_fresh_posture_that_is_asked_for_after_a_signal_answers_it_in_the_channel(house: Any):
+    """A restricted session shows its device anew and is normal again; a code is no answer to that."""
+    trader = Trader(house, mfa=False)
+    session = trader.connect()
+    trader.signal("posture-drift", device="host-1")
+    assert trader.mode(session) == zts.Mode.RESTRICTED
+    session = session.step_up(mfa=trader.prover)
+    assert trader.mode(session) == zts.Mode.RESTRICTED
+    device = zts.DevicePosture("host-1", house.device.signing_seed, measure=dict, clock=trader.clock)
+    assert trader.mode(session.step_up(posture=device)) == zts.Mode.NORMAL
+
+
+def test_a_code_answers_what_was_said_of_the_person_and_posture_does_not(house: Any):
+    """Strange behaviour is answered by who sits there, not by what stands there, however often it renews."""
+    trader = Trader(house, mfa=False)
+    session = trader.connect()
+    trader.signal("behaviour", session=session.id)
+    for _ in range(2):
+        session = session.renew()
+        assert trader.mode(session) == zts.Mode.RESTRICTED
+    assert trader.mode(session.step_up(mfa=trader.prover)) == zts.Mode.NORMAL
+
+
 # ---- Renewal
 
 
@@ -284,6 +358,70 @@ def test_R2_a_revocation_reaches_a_renewed_session_within_its_overlap(house: Any
         point.verifier("orders.submit")(old.sign("orders.submit", b"x"), b"x")
 
 
+def test_a_signal_reaches_a_renewed_session_within_its_overlap(house: Any):
+    """The old keys are as good as the new ones for a moment, so what restricts one restricts the other."""
+    trader = Trader(house, mfa=False)
+    point = house.point(trader.authority)
+    session = trader.connect()
+    old = session.install(point, "orders")
+    renewed = session.renew()
+    new = renewed.install(point, "orders")
+    trader.authority.signal(zts.Signal("1", "threat", zts.Level.HIGH, "test", time.time(), device="host-1"))
+    for orders in (old, new):
+        with pytest.raises(zts.errors.ReauthRequired):
+            point.verifier("orders.cancel")(orders.sign("orders.cancel", b"x"), b"x")
+
+
+def test_a_session_that_was_renewed_is_no_live_session(house: Any):
+    """Operators see the one that took its place."""
+    authority = house.authority()
+    session = house.connect(authority)
+    renewed = session.renew()
+    with pytest.raises(SessionEnded):
+        authority.session(session.id)
+    assert [record.id for record in authority.sessions()] == [renewed.id]
+
+
+def test_K8_past_the_absolute_end_nothing_is_renewed(house: Any):
+    """A second too late is too late, although everything about the session is still known."""
+    trader = Trader(house, mfa=False)
+    session = trader.connect()
+    trader.clock.ahead_s += LIFETIME_S - 5
+    session = session.renew()
+    trader.clock.ahead_s += 6
+    with pytest.raises(HandshakeError, match="did not renew"):
+        session.renew()
+    assert trader.authority.sessions() == []
+    assert session.reauthenticate()
+
+
+def test_K8_no_session_outlives_the_certificate_that_opened_it(house: Any):
+    """The session, its tickets and its renewals all end with the credential."""
+    root = x509_makers.Issuer.root()
+    holder = root.leaf(x509_makers.uri("spiffe://firm.example/algo-7"), days=(-1, 0.02))
+    (house.rules / "roots.pem").write_bytes(root.pem)
+    (house.rules / "identity.toml").write_text(
+        '[x509]\nroots = ["roots.pem"]\ntrust_domains = ["firm.example"]\n'
+    )
+    (house.rules / "subjects.toml").write_text(
+        '[subjects."algo-7"]\nkind = "algorithm"\nroles = ["trading"]\ndesk = "rates"\n'
+        'spiffe_id = "spiffe://firm.example/algo-7"\n'
+    )
+    clock = Clock()
+    authority = house.authority(clock=clock)
+    point = house.point(authority, wall_clock=clock)
+    device = zts.DevicePosture("host-1", house.device.signing_seed, measure=dict, clock=clock)
+    session = house.connect(authority, identity=holder.identity, posture=device)
+    until = authority.session(session.id).expires_at
+    assert until - time.time() <= 0.02 * 86400
+    assert session.install(point, "orders")
+    clock.ahead_s = until - time.time() + 1
+    with pytest.raises(InstallationError):
+        session.install(point, "orders")
+    with pytest.raises(HandshakeError, match="did not renew"):
+        session.renew()
+
+
 def test_K8_a_renewal_moves_no_absolute_end(house: Any):
     """However often it is renewed, a session ends when the first one would have."""
     clock = Clock()
@@ -311,6 +449,19 @@ def test_K9_a_renewal_raises_no_assurance_and_no_session_of_another(house: Any):
     other._held.outcome.__dict__["session"] = mine.id
     with pytest.raises(HandshakeError, match="did not renew"):
         other.renew()
+    assert mine.renew()
+
+
+def test_K9_without_a_device_too_a_session_is_renewed_by_its_own_key_alone(house: Any):
+    """Where no posture is shown, the handshake key alone says whose session it is."""
+    authority = house.authority(posture_required=False)
+    mine = house.connect(authority, posture=None)
+    twin = zts.Ed25519Identity("algo-7", house.identity.signing_seed, os.urandom(32))
+    other = house.connect(authority, identity=twin, posture=None)
+    other._held.outcome.__dict__["session"] = mine.id
+    with pytest.raises(HandshakeError, match="did not renew"):
+        other.renew()
+    assert "not this client's" in audited(house)[-1]["cause"]
     assert mine.renew()
 
 

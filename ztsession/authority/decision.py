@@ -88,8 +88,6 @@ class Decider:
             raise EvidenceError("the subject is no longer enrolled with the credential of this session")
         if record.device != NO_DEVICE and not self._appraiser.knows(record.device):
             raise EvidenceError("the device of this session is no longer enrolled")
-        if basis.until and basis.until <= self._clock():
-            raise EvidenceError("the credential of this session has expired")
         identity = subject.identity(basis.identity_assurance, basis.credential, basis.until or None)
         device = "" if record.device == NO_DEVICE else record.device
         return Judged(identity, Appraisal({}, device), basis.authenticated_at, basis.shown)
