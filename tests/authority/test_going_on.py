@@ -28,7 +28,9 @@ from ztsession.errors import (
     SessionEnded,
     StepUpRequired,
 )
+from ztsession.handshake.keys import DhKeyPair
 from ztsession.handshake.messages import Outcome, Supplement
+from ztsession.handshake.renewal import start_renewal
 from ztsession.limits import OVERLAP_S
 from ztsession.mfa.factors import Factors
 from ztsession.mfa.prover import TotpProver, WebAuthnProver
@@ -395,6 +397,34 @@ def test_K8_past_the_absolute_end_nothing_is_renewed(house: Any):
     assert session.reauthenticate()
 
 
+def test_K8_a_renewed_session_ends_at_the_point_when_the_first_would_have(house: Any):
+    """What was renewed in the middle of its life is over at a point at the old end, to the second."""
+    Trader(house, mfa=False).authority.close()
+    clock = FakeClock(unix_s=time.time())
+    authority = house.authority(clock=clock.time)
+    house.enrol(house.identity)
+    authority.reload()
+    point = house.point(authority, manual_clock=True, wall_clock=clock.time)
+    clock.follow(point.table)
+    point.maintain()
+    device = zts.DevicePosture("host-1", house.device.signing_seed, measure=dict, clock=clock.time)
+    session = house.connect(authority, posture=device, scopes=["orders.*"])
+    clock.advance(LIFETIME_S / 2)
+    point.maintain()
+    renewed = session.renew()
+    grant, secret = renewed._secret_of("orders")
+    ticket, machine_us = renewed.tickets["orders"], clock.machine_us
+    orders = install_ticket(point, grant, ticket, secret, manual_clock_us=machine_us)
+    clock.follow(orders.table)
+    call = point.verifier("orders.cancel")
+    clock.advance(LIFETIME_S / 2 - 2)
+    point.maintain()
+    assert call(orders.sign("orders.cancel", b"x"), b"x")
+    clock.advance(3)
+    with pytest.raises(Expired):
+        call(orders.sign("orders.cancel", b"x"), b"x")
+
+
 def test_K8_no_session_outlives_the_certificate_that_opened_it(house: Any):
     """The session, its tickets and its renewals all end with the credential."""
     root = x509_makers.Issuer.root()
@@ -477,6 +507,52 @@ def test_H3_a_replayed_renewal_makes_no_second_session(house: Any):
     assert len(authority.sessions()) == known
     assert authority.session(renewed.id)
     assert renewed.renew()
+
+
+class Bound:
+    """A transport in a channel with a name, as a TLS connection has one."""
+
+    def __init__(self, inner: Any, channel_binding: bytes) -> None:
+        self.inner, self.channel_binding = inner, channel_binding
+
+    def exchange(self, message: bytes) -> bytes:
+        return bytes(self.inner.exchange(message))
+
+
+def test_H22_a_renewal_that_is_relayed_between_two_channels_is_refused(house: Any):
+    """A renewal is bound to the channel underneath like a handshake; in its own channel it passes."""
+    authority = house.authority()
+    session = house.connect(authority)
+    relayed = Bound(authority.connection("", b"another channel"), b"this channel")
+    with pytest.raises(HandshakeError):
+        session.renew(relayed)
+    with pytest.raises(HandshakeError):
+        house.connect(authority, relayed)
+    assert session.renew(Bound(authority.connection("", b"this channel"), b"this channel"))
+
+
+def test_H5_a_renewal_for_our_own_static_key_is_not_begun():
+    """Whoever is led in a circle to his own key stops before a word is said."""
+    private = os.urandom(32)
+    with pytest.raises(HandshakeError, match="our own static key"):
+        start_renewal(private, DhKeyPair(private).public, b"")
+    assert start_renewal(private, DhKeyPair(os.urandom(32)).public, b"")
+
+
+def test_two_steps_at_once_from_one_session_are_one_too_many(house: Any):
+    """While a step is under way a second is refused; both would otherwise claim to be the next session."""
+    authority = house.authority()
+    session, met = house.connect(authority), list[str]()
+
+    class Meanwhile:
+        def exchange(self, message: bytes) -> bytes:
+            with pytest.raises(SessionEnded) as refused:
+                session.renew(authority.connection())
+            met.append(str(refused.value))
+            return authority.connection().exchange(message)
+
+    assert session.renew(Meanwhile())
+    assert met == ["another step from this session is under way"]
 
 
 def test_H15_no_changed_byte_of_a_renewal_renews_anything(house: Any):

@@ -49,6 +49,15 @@ def test_signers_go_over_to_the_fresh_keys(firm: Any):
         sign(b"x")
 
 
+def test_a_thread_that_is_about_to_sign_with_the_old_keys_can(firm: Any):
+    """Whoever took up the old signer a moment before the change signs with it, and the point takes it."""
+    _, point, session = firm
+    keeper = SessionKeeper(session, {"orders": lambda: point})
+    held = keeper.installed("orders").signer("orders.submit")
+    keeper.renew()
+    assert point.verifier("orders.submit")(held(b"x"), b"x").session == session.id
+
+
 def test_no_call_of_four_threads_is_refused_over_fifty_renewals(house: Any):
     """Make before break: every token that is signed at any moment of a renewal passes."""
     authority = house.authority()
