@@ -26,7 +26,10 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Who:
-    """A subject on a device: names, Ed25519 seeds, the X25519 static key, and the root that it pins."""
+    """A subject on a device: names, Ed25519 seeds, the X25519 static key, and the root that it pins.
+
+    ``measured`` is what the device says of itself.
+    """
 
     subject: str
     seed: bytes
@@ -34,6 +37,7 @@ class Who:
     device: str
     device_seed: bytes
     root: bytes
+    measured: dict[str, str] = field(default_factory=dict)
 
     def binding(self, kind: str, h: bytes) -> bytes:
         """What evidence of this kind is bound to."""
@@ -45,13 +49,13 @@ class Who:
         return message("identity.ed25519", subject=self.subject, signature=sign(self.seed, said))
 
     def posture(self, h: bytes, nonce: bytes, collected_at: int | None = None) -> bytes:
-        """A statement of this device, which has measured nothing."""
+        """A statement of this device."""
         statement = message(
             "posture-statement",
             device=self.device,
             collected_at=int(time.time()) if collected_at is None else collected_at,
             nonce=nonce,
-            measurements={},
+            measurements=self.measured,
         )
         return signed(self.device_seed, "posture statement", statement, self.binding("posture", h))
 

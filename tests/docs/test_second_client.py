@@ -224,7 +224,7 @@ def test_it_comes_back_with_a_cookie(house: Any) -> None:
 # ---- What it refuses
 
 
-def test_H4_another_root_is_shown_nothing(house: Any) -> None:
+def test_H13_another_root_is_shown_nothing(house: Any) -> None:
     """Without a certificate of the pinned root the client ends after message 2, before any evidence."""
     desk = Desk(house)
     line = Altered(desk.fresh(), -2, 0)
@@ -237,7 +237,7 @@ def test_H4_another_root_is_shown_nothing(house: Any) -> None:
     assert connect(desk.fresh(), desk.who, ["orders.*"]).outcome["status"] == "granted"
 
 
-def test_H4_a_certificate_that_is_over_holds_no_more(house: Any) -> None:
+def test_H12_H13_a_certificate_holds_for_its_key_and_in_its_time(house: Any) -> None:
     """The real certificate holds for its own key, and in its own time alone."""
     desk = Desk(house)
     certificate, static = desk.authority.certificate(), public_of(desk.authority.keys.statics(time.time())[0])
