@@ -13,12 +13,13 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import machine, picture, table
 from benchmarks.native import ROOT
 from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.result import Findings
-from benchmarks.rows import batch, fleet, handshake, imports, latency, memory, revoke, single
+from benchmarks.rows import batch, fleet, flood, handshake, imports, latency, memory, renewal, revoke, single
 
 OUT = ROOT / "benchmarks" / "out"
 
@@ -29,13 +30,19 @@ GROUPS: tuple[tuple[frozenset[str], Measure], ...] = (
     (frozenset({"P1", "P2", "P3", "P9"}), single.measure),
     (frozenset({"P4", "P10"}), batch.measure),
     (frozenset({"P8"}), latency.measure),
-    (frozenset({"P11"}), handshake.measure),
+    (frozenset({"P11", "handshakes"}), handshake.measure),
+    (frozenset({"flood"}), flood.measure),
     (frozenset({"P12"}), revoke.measure),
+    (frozenset({"renewal"}), renewal.measure),
     (frozenset({"P14"}), imports.measure),
     (frozenset({"P6"}), memory.measure),
     (frozenset({"P5"}), fleet.measure),
 )
-ROWS = sorted(frozenset[str]().union(*(rows for rows, _ in GROUPS)), key=lambda row: int(row[1:]))
+#: What --rows takes, the first word of each row's key: the requirements by number, then what has a name.
+ROWS = sorted(
+    frozenset[str]().union(*(rows for rows, _ in GROUPS)),
+    key=lambda row: (row[0] != "P", int(row[1:]) if row[0] == "P" else 0, row),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"load is {described['load_before']:.2f}: other programs are running, absolute times will be off"
         )
     findings, failed = _measure(plan, options.rows)
-    print("\n" + table.render(findings) if findings.rows else "nothing was measured")
+    print("\n" + table.render(findings) if findings.series else "nothing was measured")
     written = _write(findings, described, plan, failed, options.out)
     print("\n" + "\n".join(str(path) for path in written))
     return 1 if failed else 0
@@ -73,10 +80,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _rows(text: str) -> frozenset[str]:
-    asked = frozenset(part.strip().upper() for part in text.split(",") if part.strip())
-    if not asked or not asked <= set(ROWS):
+    known = {row.lower(): row for row in ROWS}
+    asked = [part.strip().lower() for part in text.split(",") if part.strip()]
+    if not asked or not set(asked) <= set(known):
         raise argparse.ArgumentTypeError(f"expected some of {', '.join(ROWS)}, not {text!r}")
-    return asked
+    return frozenset(known[row] for row in asked)
 
 
 def _measure(plan: Plan, asked: frozenset[str]) -> tuple[Findings, list[str]]:
@@ -97,7 +105,7 @@ def _measure(plan: Plan, asked: frozenset[str]) -> tuple[Findings, list[str]]:
             traceback.print_exc()
             failed.append(name)
         progress.done()
-    findings.rows.sort(key=lambda row: int(row.key.split()[0][1:]))
+    findings.rows.sort(key=lambda row: ROWS.index(row.key.split()[0]))
     return findings, failed
 
 
@@ -120,7 +128,7 @@ def _write(
     findings: Findings, described: dict[str, object], plan: Plan, failed: Sequence[str], out: Path
 ) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
-    report = {
+    report: dict[str, Any] = {
         "machine": {**described, "load_after": os.getloadavg()[0]},
         "plan": {name: getattr(plan, name) for name in plan.__dataclass_fields__},
         "failed": list(failed),
@@ -129,10 +137,12 @@ def _write(
             {"name": s.name, "run": s.run, "unit": s.unit, "values": s.values} for s in findings.series
         ],
         "latency_ns": {name: _percentiles(samples) for name, samples in findings.samples.items()},
+        "notes": findings.notes,
+        **{listing.name: listing.figures for listing in findings.listings},
     }
     written = [out / "bench.json"]
     written[0].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    if findings.rows:
+    if any(row.target is not None for row in findings.rows):
         written.append(out / "bench.png")
         picture.draw(findings, machine.one_line(described), written[1])
     return written

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.result import Findings, Row
+from benchmarks.result import Findings, Row, Target
 from benchmarks.rows.latency import CLOCK, VERIFY, percentile
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _PEERS = ("hmac", "cryptography", "hashlib", "itsdangerous", "pyseto", "joserfc"
 
 
 def draw(findings: Findings, head: str, to: Path) -> None:
-    """Write the picture as a PNG; panels for which nothing was measured are left out."""
+    """Write the picture as a PNG; panels for which nothing was measured are left out, but for the targets."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -52,33 +52,35 @@ def draw(findings: Findings, head: str, to: Path) -> None:
 
 
 def _targets(findings: Findings, axis: Axes) -> None:
-    rows = [row for row in findings.rows if row.target.of == "ratio" or row.ours.unit != "call"][::-1]
-    used = [_used(row) for row in rows]
-    axis.barh(range(len(rows)), used, color=[_MET if row.met else _MISSED for row in rows], height=0.66)
+    # What is counted in calls has no scale to be drawn on.
+    judged = [(row, row.target) for row in findings.rows[::-1] if row.target is not None]
+    rows = [(row, target) for row, target in judged if target.of == "ratio" or row.ours.unit != "call"]
+    used = [_used(row, target) for row, target in rows]
+    axis.barh(range(len(rows)), used, color=[_MET if row.met else _MISSED for row, _ in rows], height=0.66)
     axis.axvline(1, color=_LINE, linewidth=1.2)
-    widest = max(*used, 1.0)
-    for at, row in enumerate(rows):
+    widest = max([*used, 1.0])
+    for at, (row, target) in enumerate(rows):
         axis.text(
             used[at] + widest * 0.012,
             at,
-            f"{_judged(row)}  ({row.target.text})",
+            f"{_judged(row, target)}  ({target.text})",
             va="center",
             fontsize=8,
             bbox=_PLAIN,
         )
-    axis.set_yticks(range(len(rows)), [row.key for row in rows], fontsize=9)
+    axis.set_yticks(range(len(rows)), [row.key for row, _ in rows], fontsize=9)
     axis.set_xlim(0, widest * 1.42)
     axis.set_xlabel("share of the target that is used up: at most 1 is kept")
     axis.set_title("Targets")
 
 
-def _used(row: Row) -> float:
-    share = row.judged / row.target.limit
-    return share if row.target.sense == "<=" else 1 / share
+def _used(row: Row, target: Target) -> float:
+    share = row.judged / target.limit
+    return share if target.sense == "<=" else 1 / share
 
 
-def _judged(row: Row) -> str:
-    if row.target.of == "ratio":
+def _judged(row: Row, target: Target) -> str:
+    if target.of == "ratio":
         return f"{row.judged:.2f} x" if row.judged < 100 else f"{row.judged:.0f} x"
     return f"{row.judged:,.0f} {row.ours.unit}" if row.judged >= 100 else f"{row.judged:.2f} {row.ours.unit}"
 

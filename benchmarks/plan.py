@@ -22,7 +22,11 @@ class Plan:
     latency_calls: int
     memory_sessions: int
     memory_tickets: int
+    #: Conversations of each way to a session.
     handshakes: int
+    renewals: int
+    #: First messages per round, each met with a demand for a cookie; full answers get a share of it.
+    first_messages: int
     revocations: int
     imports: int
 
@@ -38,6 +42,8 @@ FULL = Plan(
     memory_sessions=100_000,
     memory_tickets=100_000,
     handshakes=200,
+    renewals=50,
+    first_messages=4_000,
     revocations=100,
     imports=20,
 )
@@ -53,6 +59,8 @@ QUICK = Plan(
     memory_sessions=5_000,
     memory_tickets=300,
     handshakes=10,
+    renewals=5,
+    first_messages=400,
     revocations=10,
     imports=3,
 )

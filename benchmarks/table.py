@@ -13,11 +13,12 @@ _HEAD = ("row", "what", "median", "middle half", "beside", "ratio", "by round", 
 
 
 def render(findings: Findings) -> str:
-    """The rows with targets, their notes, and everything that was measured beside them."""
-    parts = [_columns([_HEAD, *(_line(row) for row in findings.rows)])]
+    """The rows, their notes, the tables of their own, and everything that was measured beside them."""
+    parts = [_columns([_HEAD, *(_line(row) for row in findings.rows)])] if findings.rows else []
     notes = [f"  {row.key}: {row.note}" for row in findings.rows if row.note]
     if notes:
         parts.append("\n".join(notes))
+    parts += [listing.text for listing in findings.listings]
     parts.append(
         _columns([("all that was measured", "median", "middle half"), *map(_series, findings.distinct)])
     )
@@ -36,8 +37,8 @@ def _line(row: Row) -> tuple[str, ...]:
         beside,
         _times(row.ratio),
         _times(row.ratio_by_round),
-        row.target.text,
-        "yes" if row.met else "NO",
+        "" if row.target is None else row.target.text,
+        {None: "", True: "yes", False: "NO"}[row.met],
     )
 
 
