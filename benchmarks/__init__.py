@@ -6,5 +6,6 @@ row is read beside its neighbour in the same round. Nothing here passes or fails
 
     python -m benchmarks            all rows, a few minutes, on an otherwise idle machine
     python -m benchmarks --quick    small counts, to see that it works
+    python -m benchmarks --rows handshakes    what each way to a session costs, as a table in Markdown
     pytest benchmarks --benchmark-only    the same scenarios under pytest-benchmark
 """
