@@ -4,102 +4,21 @@ from __future__ import annotations
 
 import ast
 import os
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
-from urllib.parse import parse_qs, urlparse
 
 import pytest
-from other_calls import Installed, install
+from other_calls import install
 from other_noise import BrokenError, public_of
-from other_session import RefusedError, Session, Who, check_certificate, connect, renew, step_up, totp
-from other_wire import MalformedError, frame, message, read
+from other_session import RefusedError, check_certificate, connect, renew, step_up
+from other_wire import MalformedError, message, read
 from pages import ROOT
+from second_desk import Altered, Desk, call
 
 import ztsession as zts
 from ztsession.authority.gate import Gate
-from ztsession.mfa.factors import Factors
-from ztsession.mfa.settings import MfaSettings
-from ztsession.server.stream import StreamServer
-from ztsession.store.enrolments import SqliteEnrolments
-
-CATALOG = """\
-version = 1
-[segments.orders.operations.submit]
-effect = "risk-increasing"
-assurance = 2
-[segments.orders.operations.cancel]
-effect = "risk-reducing"
-"""
-
-
-class Desk:
-    """A trader with a key, a host and an authenticator app; and the Authority that knows all three."""
-
-    def __init__(self, house: Any, *, mfa: bool = False, **options: Any) -> None:
-        (house.rules / "catalog.toml").write_text(CATALOG)
-        for policy in house.rules.glob("*.cedar"):
-            policy.unlink()
-        (house.rules / "all.cedar").write_text("permit (principal, action, resource);\n")
-        identity = zts.Ed25519Identity.generate("trader-1")
-        entry = identity.registry_entry("human") + ("mfa = true\n" if mfa else "")
-        (house.rules / "subjects.toml").write_text(entry)
-        self.authority = house.authority(**options)
-        store = SqliteEnrolments(self.authority._store)
-        factors = Factors(store, self.authority.keys.sealing("mfa"), MfaSettings())
-        self.secret = parse_qs(urlparse(factors.enrol_totp("trader-1").uri).query)["secret"][0]
-        factors.confirm_totp("trader-1", totp(self.secret, time.time()))
-        seeds = identity.signing_seed, identity.static_private
-        self.who = Who("trader-1", *seeds, "host-1", house.device.signing_seed, self.authority.root)
-        self.exchange = self.fresh()
-
-    def code(self) -> str:
-        """Of the step after the one that confirmed: a step is good once."""
-        return totp(self.secret, time.time() + 30)
-
-    def fresh(self) -> Callable[[bytes], bytes]:
-        """Another connection."""
-        exchange: Callable[[bytes], bytes] = self.authority.connection().exchange
-        return exchange
-
-    def connect(self, **options: Any) -> Session:
-        return connect(self.exchange, self.who, ["orders.*"], **options)
-
-    def live(self) -> list[bytes]:
-        return [record.id for record in self.authority.sessions()]
-
-
-class Altered:
-    """A line on which one bit of one answer is turned over."""
-
-    def __init__(self, inner: Callable[[bytes], bytes], answer: int, place: float) -> None:
-        self.inner, self.left, self.place = inner, answer, place
-        self.said = list[bytes]()
-
-    def __call__(self, sent: bytes) -> bytes:
-        self.said.append(sent)
-        answer, self.left = self.inner(sent), self.left - 1
-        if self.left == -1:
-            at = int(self.place * (len(answer) - 1))
-            return answer[:at] + bytes([answer[at] ^ 1]) + answer[at + 1 :]
-        return answer
-
-
-def call(point: Any, session: Installed, operation: str) -> None:
-    """One call with its reply, and a reply that was not made for it."""
-    view = point.verifier(operation)(session.sign(operation, b"body"), b"body")
-    assert view.session == session.grant["session"]
-    reply = point.sign_reply(view, b"done")
-    with pytest.raises(BrokenError):
-        session.check(reply, b"undone")
-    session.check(reply, b"done")
-    with pytest.raises(BrokenError, match="repeated"):
-        session.check(reply, b"done")
-
 
 # ---- The whole way
 
@@ -302,33 +221,3 @@ def test_H22_both_ends_name_the_same_channel_or_none(house: Any) -> None:
     with pytest.raises(RefusedError):
         renew(exchange, session, desk.who)
     assert renew(exchange, session, desk.who, channel_binding=bound).outcome["status"] == "granted"
-
-
-# ---- On a wire
-
-
-@contextmanager
-def framed(address: str) -> Iterator[Callable[[bytes], bytes]]:
-    """A stream socket that carries frames."""
-    with socket.socket(socket.AF_UNIX) as line, line.makefile("rb") as answers:
-        line.settimeout(10)
-        line.connect(address)
-
-        def exchange(sent: bytes) -> bytes:
-            line.sendall(frame(sent))
-            return answers.read(int.from_bytes(answers.read(4), "big"))
-
-        yield exchange
-
-
-def test_it_speaks_frames_over_stream_sockets(house: Any) -> None:
-    """Over two sockets, one to the Authority and one to the point, everything goes as in one process."""
-    desk = Desk(house)
-    point = house.point(desk.authority)
-    at = [str(house.rules.parent / name) for name in ("authority.sock", "point.sock")]
-    house.keep(StreamServer(at[0], desk.authority.connection))
-    house.keep(StreamServer(at[1], lambda source: point))
-    with framed(at[0]) as authority, framed(at[1]) as service:
-        session = connect(authority, desk.who, ["orders.*"])
-        session = renew(authority, step_up(authority, session, desk.who, desk.code), desk.who)
-        call(point, install(service, session, "orders"), "orders.submit")

@@ -1,4 +1,4 @@
-"""The library takes what is decided in tests/vectors/protocol.json: evidence, grants, tickets, tokens, changes."""
+"""The library takes what tests/vectors/protocol.json decides: evidence, grants, tickets, tokens, changes."""
 
 from __future__ import annotations
 
