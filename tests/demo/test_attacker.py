@@ -24,6 +24,12 @@ effect = "risk-increasing"
 effect = "risk-reducing"
 [segments.orders.operations.refusal]
 effect = "read"
+[segments.orders.operations.look]
+effect = "read"
+[segments.orders.operations.override]
+effect = "risk-increasing"
+[segments.orders.operations.settle]
+effect = "risk-increasing"
 """
 
 _Pairs = list[tuple[bytes, bytes]]

@@ -7,11 +7,14 @@ import pytest
 from ztsession.demo.messages import (
     LAYOUTS,
     CancelOrder,
+    LookOrder,
     Message,
     NewOrder,
     OrderReply,
+    OverrideOrder,
     Quote,
     ReplaceOrder,
+    SettleOrder,
     Side,
     Status,
     Subscribe,
@@ -29,6 +32,9 @@ EXAMPLES: list[Message] = [
     OrderReply(Status.REFUSED, 5, 7, 2**37 - 1, 5_850_000, 100),
     Subscribe(256, 10_000_000, b"AAAAAAAA", b"B" * 16),
     Quote(118_496, 5_859_400, 5_853_300, 200, 18, b"AAAAAAAA"),
+    LookOrder(7, b"AAAAAAAA", b"B" * 16),
+    OverrideOrder(Side.BID, 2**64 - 1, 2**63 - 1, 1_000_000, b"AAAAAAAA", b"B" * 16, b"C" * 8),
+    SettleOrder(2**64 - 1, b"AAAAAAAA", b"B" * 16),
 ]
 
 

@@ -1,5 +1,5 @@
-"""``ztsession demo``: four processes on loopback, a device that turns bad, and a service that turns against
-its neighbour.
+"""``ztsession demo``: a trading desk's processes on loopback, a device that turns bad, a service that turns
+against its neighbour, a person who steps up, and a host that was booted with something else.
 """
 
 from __future__ import annotations

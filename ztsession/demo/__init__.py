@@ -1,1 +1,1 @@
-"""A trading floor in miniature: four processes, one session, and somebody who holds the wrong keys."""
+"""A trading floor in miniature: an algorithm, a person, a service, and somebody who holds the wrong keys."""

@@ -2,19 +2,23 @@
 
 It makes its keys itself and shows the operator the public halves only. What it measures of its host is the
 real host; "posture turns bad" is a program digest that nobody approved.
+
+A keeper holds its session and can renew it at any time, from another thread, while orders flow.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ztsession as zts
+from ztsession.client.transport import Transport
 from ztsession.demo.control import Control
 from ztsession.demo.lines import MarketDataLine, OrderLine, operation_of
 from ztsession.demo.messages import Side
+from ztsession.demo.renewing import Renewing
 from ztsession.demo.service import address_of
 from ztsession.demo.strategy import OrderMessage, Orders, Quoter
 from ztsession.integrations.stream import SocketTransport
@@ -31,8 +35,8 @@ _PROGRESS_S = 0.2
 
 
 class AlgorithmRole:
-    """Commands: prepare, connect, trade, some_orders, press_on, reauthenticate, probe_old, many_orders,
-    counts, tapped.
+    """Commands: prepare, connect, trade, some_orders, press_on, reauthenticate, probe_old, rest,
+    many_orders, counts, tapped.
     """
 
     def __init__(self, control: Control) -> None:
@@ -60,35 +64,43 @@ class AlgorithmRole:
         self._authority = address_of(authority)
         self._order_line = OrderLine(address_of(gateway))
         self._data_line = MarketDataLine(address_of(market_data), _INSTRUMENT, _ACCOUNT)
+        began_ns = time.perf_counter_ns()
         with SocketTransport.connect(self._authority) as line:
-            self._session = zts.connect(
+            session = zts.connect(
                 line,
                 identity=self._identity,
                 posture=self._device,
                 root=bytes.fromhex(root),
                 scopes=["orders.*", "market-data.*"],
             )
-        return self._install()
+        took_ns = time.perf_counter_ns() - began_ns
+        return {**self._install(session), "took_ns": took_ns}
 
-    def trade(self, first: int, count: int) -> dict[str, object]:
-        """Quote around ``count`` market-data states; what was sent, and what came of it."""
+    def trade(self, first: int, count: int, renew: bool) -> dict[str, object]:
+        """Quote around ``count`` market-data states; what was sent, and what came of it. Half way through
+        the session is renewed, if so wished.
+        """
         sent: Counter[str] = Counter()
         outcomes: Counter[str] = Counter()
-        told_s, done, frames = time.monotonic(), 0, 0
+        told_s, done, frames, renewal = time.monotonic(), 0, 0, Renewing(self._keeper)
         for states in self._data_line.states(first, count):
             orders = [order for state in states for order in self._quoter.on_state(state)]
             if orders:
+                renewal.counts(len(orders))
                 sent.update(map(operation_of, orders))
                 outcomes.update(self._order_line.send(orders))
                 frames += 1
             done, self._price = done + len(states), states[-1].bid
+            if renew and 2 * done >= count:
+                renewal.begin()
             if time.monotonic() - told_s > _PROGRESS_S:
                 told_s = time.monotonic()
                 self._control.progress(done=first + done)
+        renewed = renewal.end()
         withdrawn = self._quoter.withdraw()
         sent.update(map(operation_of, withdrawn))
         outcomes.update(self._order_line.send(withdrawn))
-        return {"states": done, "sent": sent, "outcomes": outcomes, "frames": frames}
+        return {"states": done, "sent": sent, "outcomes": outcomes, "frames": frames, "renewed": renewed}
 
     def some_orders(self) -> dict[str, dict[str, int]]:
         """Some new orders, replaces and cancels, each in a frame of its own; outcomes by operation."""
@@ -136,11 +148,11 @@ class AlgorithmRole:
     def reauthenticate(self, tampered: bool) -> dict[str, object]:
         """Prove everything again, on a host that is or is not as approved."""
         self._tampered = tampered
-        self._old = self._installed
+        self._old = self._keeper.installed("orders")
         began_ns = time.perf_counter_ns()
         with SocketTransport.connect(self._authority) as line:
-            self._session = self._session.reauthenticate(line)
-        return {**self._install(), "took_ns": time.perf_counter_ns() - began_ns}
+            session = self._keeper.session.reauthenticate(line)
+        return {**self._install(session), "took_ns": time.perf_counter_ns() - began_ns}
 
     def probe_old(self, seconds: float) -> dict[str, object]:
         """Go on with the session that was superseded until it is refused, with cancels of orders that do
@@ -153,6 +165,12 @@ class AlgorithmRole:
                 return {"passed": passed, "outcome": outcome}
             passed += 1
         return {"passed": passed, "outcome": "never refused"}
+
+    def rest(self, count: int) -> list[int]:
+        """Put orders into the book and leave them there; their ids."""
+        orders = [self._orders.new(Side.BID, self._price) for _ in range(count)]
+        self._order_line.send(orders)
+        return [order.order_id for order in orders]
 
     def many_orders(self, frames: int, orders: int) -> dict[str, int]:
         """Frames full of new orders, for the gateway to measure; outcomes."""
@@ -171,10 +189,16 @@ class AlgorithmRole:
         """What somebody on the wire to the gateway has seen."""
         return self._order_line.tap.as_text()
 
-    def _install(self) -> dict[str, object]:
-        self._installed = self._order_line.install(self._session)
-        self._data_line.install(self._session)
-        return {"session": self._session.id.hex(), "segments": list(self._session.segments)}
+    def _install(self, session: zts.Session) -> dict[str, object]:
+        points: dict[str, Callable[[], Transport]] = {
+            "orders": lambda: self._order_line.tap,
+            "market-data": self._data_line.door,
+        }
+        keeper = zts.SessionKeeper(session, points, dial=lambda: SocketTransport.connect(self._authority))
+        self._order_line.follow(lambda: keeper.installed("orders"))
+        self._data_line.follow(lambda: keeper.installed("market-data"))
+        self._keeper = keeper
+        return {"session": session.id.hex(), "segments": list(session.segments)}
 
     def _measure(self) -> Mapping[str, str]:
         return {**collect(), "program": "0" * 64} if self._tampered else collect()
@@ -206,6 +230,7 @@ if __name__ == "__main__":
             "press_on": role.press_on,
             "reauthenticate": role.reauthenticate,
             "probe_old": role.probe_old,
+            "rest": role.rest,
             "many_orders": role.many_orders,
             "counts": role.counts,
             "tapped": role.tapped,

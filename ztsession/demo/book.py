@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from ztsession import SessionView
 from ztsession.demo.messages import (
     CancelOrder,
+    LookOrder,
     NewOrder,
     OrderReply,
+    OverrideOrder,
     ReplaceOrder,
+    SettleOrder,
     Status,
     decode,
     encode,
@@ -36,10 +39,14 @@ class Book:
         order = decode(body)
         if not isinstance(order, NewOrder):
             raise WireError("orders.submit takes a NewOrder")
-        self.orders[order.order_id] = (order.side, order.price, order.quantity)
-        return encode(
-            OrderReply(Status.DONE, _NO_REASON, order.order_id, session.sequence, order.price, order.quantity)
-        )
+        return self._put(session, order)
+
+    def override(self, session: SessionView, body: bytes) -> bytes:
+        """Put an order into the book that is past the desk's limits."""
+        order = decode(body)
+        if not isinstance(order, OverrideOrder):
+            raise WireError("orders.override takes an OverrideOrder")
+        return self._put(session, order)
 
     def replace(self, session: SessionView, body: bytes) -> bytes:
         """Give a live order another price and quantity."""
@@ -63,7 +70,32 @@ class Book:
         status = Status.DONE if live is not None else Status.NO_SUCH_ORDER
         return encode(OrderReply(status, _NO_REASON, order.order_id, session.sequence, 0, 0))
 
+    def look(self, session: SessionView, body: bytes) -> bytes:
+        """Tell what a live order is like."""
+        order = decode(body)
+        if not isinstance(order, LookOrder):
+            raise WireError("orders.look takes a LookOrder")
+        return self._told(session, order.order_id, self.orders.get(order.order_id))
+
+    def settle(self, session: SessionView, body: bytes) -> bytes:
+        """Take an order out for good."""
+        order = decode(body)
+        if not isinstance(order, SettleOrder):
+            raise WireError("orders.settle takes a SettleOrder")
+        return self._told(session, order.order_id, self.orders.pop(order.order_id, None))
+
     def fingerprint(self) -> str:
         """Hexadecimal digest of every live order: equal before and after what must change nothing."""
         rows = sorted((order_id, *order) for order_id, order in self.orders.items())
         return digest("book", repr(rows).encode()).hex()
+
+    def _put(self, session: SessionView, order: NewOrder | OverrideOrder) -> bytes:
+        self.orders[order.order_id] = (order.side, order.price, order.quantity)
+        return encode(
+            OrderReply(Status.DONE, _NO_REASON, order.order_id, session.sequence, order.price, order.quantity)
+        )
+
+    def _told(self, session: SessionView, order_id: int, order: tuple[int, int, int] | None) -> bytes:
+        status = Status.NO_SUCH_ORDER if order is None else Status.DONE
+        _, price, quantity = order or (0, 0, 0)
+        return encode(OrderReply(status, _NO_REASON, order_id, session.sequence, price, quantity))

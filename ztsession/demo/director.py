@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
+from ztsession.demo.cast import Cast, Watch
 from ztsession.demo.children import Children
+from ztsession.demo.clearing_act import ClearingAct
 from ztsession.demo.expectations import EXPECTATIONS, Expectation, Facts, Finding, judge
 from ztsession.demo.staging import Stage
+from ztsession.demo.trader_act import TraderAct
 
 __all__ = ["MESSAGES_DEFAULT", "Options", "Outcome", "Watch", "run"]
 
@@ -26,7 +27,7 @@ MESSAGES_DEFAULT = 1_000_000
 LEASE_S = 5.0
 _COST_FRAMES, _COST_ORDERS = 41, 400
 
-_DEVICE = "trading-host-1"
+_SUBJECT, _DEVICE = "algo-1", "trading-host-1"
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,10 @@ class Outcome:
         """Whether everything happened as it should."""
         return all(finding.held for finding in self.findings)
 
-
-class Watch(Protocol):
-    """Whoever wants to see how the demo is getting on."""
-
-    def act(self, title: str) -> None:
-        """Another act begins."""
-
-    def progress(self, done: int, total: int) -> None:
-        """So many states of the market have been traded on."""
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Acts that could not be played on this machine, and what would help."""
+        return dict(self.facts["skipped"])
 
 
 def run(options: Options, watch: Watch, *, expectations: Sequence[Expectation] = EXPECTATIONS) -> Outcome:
@@ -69,9 +65,9 @@ def run(options: Options, watch: Watch, *, expectations: Sequence[Expectation] =
     with tempfile.TemporaryDirectory(prefix="ztsession-demo-") as base:
         stage = Stage(Path(base))
         with Children(stage.logs) as children:
-            facts = _Play(options, watch, stage, children).run()
+            facts = _Play(options, Cast(watch, stage, children)).run()
             watch.act("Everybody goes home")
-            facts["exit_statuses"] = children.end()
+            facts["exit_statuses"] |= children.end()
     facts["seconds"] = time.monotonic() - began_s
     return Outcome(facts, judge(facts, expectations))
 
@@ -79,24 +75,24 @@ def run(options: Options, watch: Watch, *, expectations: Sequence[Expectation] =
 class _Play:
     """The acts, in order."""
 
-    def __init__(self, options: Options, watch: Watch, stage: Stage, children: Children) -> None:
-        self._options, self._watch, self._stage = options, watch, stage
-        self._authority = children.start("authority_role")
-        self._gateway = children.start("gateway_role")
-        self._market_data = children.start("market_data_role")
-        self._algorithm = children.start("algorithm_role")
-        self._facts: Facts = {"gateway": {}, "attacks": {}}
+    def __init__(self, options: Options, cast: Cast) -> None:
+        self._options, self._cast, self._facts = options, cast, cast.facts
+        self._watch, self._algorithm = cast.watch, cast.algorithm
+        self._clearing = None if cast.clearing is None else ClearingAct(cast, cast.clearing)
 
     def run(self) -> Facts:
         self._open()
-        total = self._facts["states"]
-        self._counted("trading", self._trade, "trade_1", 0, total // 2)
-        self._counted("device bad", self._drift)
-        self._counted("still bad", self._reauthenticate_tampered)
-        self._counted("put right", self._reauthenticate)
-        self._counted("trading again", self._trade, "trade_2", total // 2, total - total // 2)
-        self._counted("attack", self._attacks)
-        self._counted("after", self._afterwards)
+        total, counted = self._facts["states"], self._cast.counted
+        counted("trading", self._trade, "trade_1", 0, total // 2, renew=True)
+        counted("device bad", self._drift)
+        counted("still bad", self._reauthenticate_tampered)
+        counted("put right", self._reauthenticate)
+        counted("trading again", self._trade, "trade_2", total // 2, total - total // 2, renew=False)
+        counted("attack", self._attacks)
+        counted("after", self._afterwards)
+        TraderAct(self._cast).play()
+        if self._clearing is not None:
+            self._clearing.play()
         self._cost()
         self._close()
         return self._facts
@@ -105,32 +101,27 @@ class _Play:
 
     def _open(self) -> None:
         self._watch.act("An Authority, an order gateway, a market-data service and an algorithm start")
-        options, facts = self._options, self._facts
+        cast, options, facts = self._cast, self._options, self._facts
         file = None if options.quotes is None else str(options.quotes)
         wanted = options.messages or (0 if file else MESSAGES_DEFAULT)
-        self._market_data.tell("load", quotes=file, seed=options.seed, messages=wanted)
-        enrolment = self._algorithm.ask("prepare")
-        self._stage.enrol(enrolment["subject"], enrolment["device"], enrolment["measured"])
-        authority = self._authority.ask("open", state=str(self._stage.state), policy=str(self._stage.policy))
-        facts["states"] = self._market_data.answer()
+        cast.market_data.tell("load", quotes=file, seed=options.seed, messages=wanted)
+        parties = [self._algorithm.ask("prepare"), cast.trader.ask("prepare")]
+        cast.stage.enrol([*parties, *([] if self._clearing is None else [self._clearing.prepare()])])
+        authority = cast.authority.ask("open", state=str(cast.stage.state), policy=str(cast.stage.policy))
+        facts["states"] = cast.market_data.answer()
         facts["source"] = file or f"generated, seed {options.seed}"
-        gateway = self._gateway.ask("open", **self._stage.service("orders", authority))
-        data = self._market_data.ask("open", **self._stage.service("market-data", authority))
-        self._root, self._gateway_address = authority["root"], gateway["address"]
+        gateway = cast.gateway.ask("open", **cast.stage.service("orders", authority))
+        data = cast.market_data.ask("open", **cast.stage.service("market-data", authority))
+        cast.meet(authority, gateway)
         self._watch.act("The algorithm connects: identity, device posture, a session in each of two segments")
-        facts["connected"] = self._algorithm.ask(
-            "connect",
-            authority=authority["address"],
-            gateway=gateway["address"],
-            market_data=data["address"],
-            root=self._root,
-        )
+        facts["connected"] = self._algorithm.ask("connect", market_data=data["address"], **cast.where)
 
-    def _trade(self, name: str, first: int, count: int) -> None:
-        self._watch.act(f"It quotes around {count:,} top-of-book states")
+    def _trade(self, name: str, first: int, count: int, renew: bool) -> None:
+        meanwhile = ", and renews its session meanwhile" if renew else ""
+        self._watch.act(f"It quotes around {count:,} top-of-book states{meanwhile}")
         total = self._facts["states"]
         began_s = time.monotonic()
-        self._algorithm.tell("trade", first=first, count=count)
+        self._algorithm.tell("trade", first=first, count=count, renew=renew)
         traded = self._algorithm.answer(lambda so_far: self._watch.progress(so_far["done"], total))
         self._watch.progress(first + count, total)
         self._facts[name] = {**traded, "seconds": time.monotonic() - began_s}
@@ -141,7 +132,7 @@ class _Play:
         self._algorithm.tell("press_on", seconds=2 * LEASE_S)
         # The signal is to come in the middle of traffic.
         self._algorithm.first_progress()
-        signalled = self._authority.ask("signal", device=_DEVICE)
+        signalled = self._cast.authority.ask("signal", device=_DEVICE)
         pressed = self._algorithm.answer()
         reaction_s = (pressed["refused_ns"] - signalled["given_ns"]) / 1e9
         self._facts["drift"] = {**pressed, "modes": signalled["modes"], "reaction_s": reaction_s}
@@ -160,16 +151,17 @@ class _Play:
         self._watch.act(
             "The market-data service is compromised, and tries to forge, replay and redirect orders"
         )
-        names = self._market_data.ask(
+        cast = self._cast
+        names = cast.market_data.ask(
             "compromise",
             tapped=self._algorithm.ask("tapped"),
-            gateway=self._gateway_address,
-            root=self._root,
+            gateway=cast.where["gateway"],
+            root=cast.where["root"],
         )
         for name in names:
-            before = self._look()
-            attempts = self._market_data.ask("attack", name=name)
-            self._facts["attacks"][name] = {"attempts": attempts, **_difference(before, self._look())}
+            before = cast.look()
+            attempts = cast.market_data.ask("attack", name=name)
+            self._facts["attacks"][name] = {"attempts": attempts, **cast.since(before)}
 
     def _afterwards(self) -> None:
         self._watch.act("The algorithm's session has not noticed")
@@ -177,45 +169,21 @@ class _Play:
 
     def _cost(self) -> None:
         self._watch.act("What an order costs with and without verification")
-        self._gateway.ask("meter", on=True)
+        gateway = self._cast.gateway
+        gateway.ask("meter", on=True)
         self._facts["metered"] = self._algorithm.ask("many_orders", frames=_COST_FRAMES, orders=_COST_ORDERS)
-        self._facts["cost"] = self._gateway.ask("meter", on=False)
-        self._facts["latency"] = self._gateway.ask("latency")
+        self._facts["cost"] = gateway.ask("meter", on=False)
+        self._facts["latency"] = gateway.ask("latency")
 
     def _close(self) -> None:
-        facts = self._facts
+        cast, facts = self._cast, self._facts
         facts["market_data"], facts["algorithm"] = (
-            self._market_data.ask("counts"),
+            cast.market_data.ask("counts"),
             self._algorithm.ask("counts"),
         )
-        facts["core_refusals"] = self._gateway.ask("counts")["core"]
-        facts["audit"] = self._authority.ask("audit")
-        for child in (self._gateway, self._market_data, self._authority):
+        facts["core_refusals"] = cast.gateway.ask("counts")["core"]
+        facts["audit"] = cast.authority.ask("audit")
+        facts["renewed"] = [granted["renewed"] for granted in cast.authority.ask("granted", subject=_SUBJECT)]
+        facts["exit_statuses"] = {} if self._clearing is None else {"tpm": self._clearing.close()}
+        for child in (cast.gateway, cast.market_data, cast.authority):
             child.ask("close")
-
-    # ---- Counting
-
-    def _counted(self, act: str, play: Callable[..., None], *arguments: Any) -> None:
-        before = self._gateway.ask("counts")["verdicts"]
-        play(*arguments)
-        after = self._gateway.ask("counts")["verdicts"]
-        self._facts["gateway"][act] = {
-            operation: dict(Counter(after[operation]) - Counter(before[operation])) for operation in after
-        }
-
-    def _look(self) -> dict[str, Any]:
-        gateway = self._gateway.ask("counts")
-        verdicts: Counter[str] = Counter()
-        for by_verdict in gateway["verdicts"].values():
-            verdicts.update(by_verdict)
-        return {
-            "verdicts": verdicts,
-            "installations": Counter(gateway["installations"]),
-            "authority": Counter(self._authority.ask("audit")),
-            "book": gateway["book"],
-        }
-
-
-def _difference(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    counted = {name: dict(after[name] - before[name]) for name in ("verdicts", "installations", "authority")}
-    return {**counted, "book_unchanged": before["book"] == after["book"]}

@@ -1,49 +1,23 @@
 """What must have happened, each in a sentence that can turn out false.
 
-The facts come as plain data, and so an expectation is a function of data: it can be tried on facts that are
-wrong.
+Those of the acts that have a file of their own stand beside them, in ``expected_...``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from ztsession.demo.expected_clearing import CLEARING
+from ztsession.demo.expected_trader import TRADER
+from ztsession.demo.findings import Expectation, Finding, judge, told
 from ztsession.demo.refusals import ATTACKS, Attack, Facts, counted, was_refused, what_was_seen
 
 __all__ = ["EXPECTATIONS", "Expectation", "Facts", "Finding", "judge"]
 
 _OPERATIONS: Final = ("orders.submit", "orders.replace", "orders.cancel")
 _STEP_UP: Final = "step-up-required"
-
-
-class Expectation(NamedTuple):
-    """``holds(facts)`` says whether, and ``saw(facts)`` in a few words what was seen."""
-
-    sentence: str
-    holds: Callable[[Facts], bool]
-    saw: Callable[[Facts], str]
-
-
-class Finding(NamedTuple):
-    """An expectation held against the facts."""
-
-    sentence: str
-    held: bool
-    saw: str
-
-
-def judge(facts: Facts, expectations: Sequence[Expectation]) -> list[Finding]:
-    """Hold facts against expectations; a fact that is not there is a miss."""
-    return [_judge_one(facts, expectation) for expectation in expectations]
-
-
-def _judge_one(facts: Facts, expectation: Expectation) -> Finding:
-    try:
-        return Finding(expectation.sentence, expectation.holds(facts), expectation.saw(facts))
-    except (KeyError, TypeError, ZeroDivisionError) as missing:
-        return Finding(expectation.sentence, False, f"not seen: {missing!r}")
 
 
 # ---- Trading
@@ -65,11 +39,7 @@ def _orders_seen(name: str, facts: Facts) -> str:
     outcomes = facts[name]
     if "sent" in outcomes:
         return f"{sum(outcomes['sent'].values()):,} sent: {counted(outcomes['outcomes'])}"
-    return _told(outcomes)
-
-
-def _told(outcomes: Mapping[str, Mapping[str, int]]) -> str:
-    return "; ".join(f"{name}: {counted(counts)}" for name, counts in outcomes.items())
+    return told(outcomes)
 
 
 def _states_verified(facts: Facts) -> bool:
@@ -85,13 +55,41 @@ def _replies_verified(facts: Facts) -> bool:
     return set(facts["algorithm"]["replies"]) == {"OK"}
 
 
+# ---- Renewal
+
+
+def _renewed_in_passing(facts: Facts) -> bool:
+    """The gateway has taken orders under two keys, one after the other, and has refused none."""
+    verdicts = facts["gateway"]["trading"]
+    accepted = facts["accepted"]["trading"]
+    passed = all(verdicts[operation].keys() == {"OK"} for operation in _OPERATIONS)
+    return (
+        passed
+        and all(counts.keys() <= {"OK"} for counts in verdicts.values())
+        and len(accepted) == 2
+        and facts["installed"]["trading"] == {"OK": 1}
+        and facts["renewed"].count(True) == 1
+    )
+
+
+def _renewal_seen(facts: Facts) -> str:
+    orders, renewed = list(facts["accepted"]["trading"].values()), facts["trade_1"]["renewed"]
+    keys = " and then ".join(f"{count:,}" for count in orders)
+    return (
+        f"{keys} accepted under one key each, none refused; renewed in {renewed['took_ns'] / 1e6:.1f} ms, "
+        f"with {renewed['during']:,} orders sent meanwhile"
+    )
+
+
 # ---- The bad device
 
 
 def _refused_in_time(facts: Facts) -> bool:
     drift = facts["drift"]
     in_time = 0 < drift["reaction_s"] <= 5.0 and drift["passed_ns"] < drift["refused_ns"]
-    return bool(in_time and drift["passed"] > 0 and drift["modes"] == ["RESTRICTED"])
+    # The session, and the one that it was renewed from, for as long as that one's keys are good.
+    restricted = set(drift["modes"]) == {"RESTRICTED"} and len(drift["modes"]) <= 2
+    return bool(in_time and drift["passed"] > 0 and restricted)
 
 
 def _only(outcome: str, operations: Sequence[str], facts: Facts) -> bool:
@@ -152,9 +150,20 @@ def _core_agrees(facts: Facts) -> bool:
 
 
 def _audited(facts: Facts) -> bool:
-    audit = facts["audit"]
-    wanted = {"session.granted": 3, "signal": 1, "session.mode": 1, "handshake.refused": 1}
+    audit, clearing = facts["audit"], 0 if "clearing" in facts["skipped"] else 2
+    # The algorithm's first session, its renewal and two re-authentications; the trader's two, and a step-up.
+    granted = 4 + 3 + clearing
+    # Who posed as the algorithm, a wrong code, and a used one.
+    modes = len(facts["drift"]["modes"])
+    wanted = {"session.granted": granted, "signal": 1, "session.mode": modes, "handshake.refused": 3}
     return all(audit[event] == count for event, count in wanted.items())
+
+
+def _all_ended(facts: Facts) -> bool:
+    roles = {"authority", "gateway", "market-data", "algorithm", "trader"}
+    with_tpm = set() if "clearing" in facts["skipped"] else {"clearing", "tpm"}
+    statuses = facts["exit_statuses"]
+    return statuses.keys() == roles | with_tpm and not any(statuses.values())
 
 
 def _attack_expectation(name: str, attack: Attack) -> Expectation:
@@ -185,6 +194,11 @@ EXPECTATIONS: Final[tuple[Expectation, ...]] = (
         partial(_orders_seen, "trade_1"),
     ),
     Expectation(
+        "its session is renewed in the middle of that, and not one order is refused for it",
+        _renewed_in_passing,
+        _renewal_seen,
+    ),
+    Expectation(
         "after the signal new orders are refused, within the lease",
         _refused_in_time,
         lambda facts: (
@@ -194,7 +208,7 @@ EXPECTATIONS: Final[tuple[Expectation, ...]] = (
     Expectation(
         "from then on no new order and no replace passes: step up required",
         partial(_only, _STEP_UP, ("orders.submit", "orders.replace")),
-        lambda facts: _told(facts["drift"]["outcomes"]),
+        lambda facts: told(facts["drift"]["outcomes"]),
     ),
     Expectation(
         "cancels still pass, every one",
@@ -209,12 +223,12 @@ EXPECTATIONS: Final[tuple[Expectation, ...]] = (
     Expectation(
         "the gateway counted the same as the algorithm was told",
         _gateway_agrees,
-        lambda facts: _told(facts["gateway"]["device bad"]),
+        lambda facts: told(facts["gateway"]["device bad"]),
     ),
     Expectation(
         "re-authenticated on the bad device, it may cancel and nothing else",
         _bad_device_may_only_cancel,
-        lambda facts: _told(facts["gateway"]["still bad"]),
+        lambda facts: told(facts["gateway"]["still bad"]),
     ),
     Expectation(
         "re-authenticated on the good device, the superseded session is refused",
@@ -235,13 +249,15 @@ EXPECTATIONS: Final[tuple[Expectation, ...]] = (
     Expectation(
         "the gateway accepted nothing during the attack",
         _attack_accepted_nothing,
-        lambda facts: _told(facts["gateway"]["attack"]),
+        lambda facts: told(facts["gateway"]["attack"]),
     ),
     Expectation(
         "the algorithm's session is unharmed by it",
         partial(_all_done, "afterwards"),
         partial(_orders_seen, "afterwards"),
     ),
+    *TRADER,
+    *CLEARING,
     Expectation(
         "every reply that the algorithm used was verified", _replies_verified, _fact("algorithm/replies")
     ),
@@ -249,7 +265,7 @@ EXPECTATIONS: Final[tuple[Expectation, ...]] = (
     Expectation("the audit log tells the story", _audited, _fact("audit")),
     Expectation(
         "every process ended by itself",
-        lambda facts: len(facts["exit_statuses"]) == 4 and not any(facts["exit_statuses"].values()),
+        _all_ended,
         _fact("exit_statuses"),
     ),
 )

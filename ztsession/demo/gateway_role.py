@@ -34,6 +34,9 @@ _OPERATIONS = {
     Kind.NEW_ORDER: "orders.submit",
     Kind.REPLACE_ORDER: "orders.replace",
     Kind.CANCEL_ORDER: "orders.cancel",
+    Kind.LOOK_ORDER: "orders.look",
+    Kind.OVERRIDE_ORDER: "orders.override",
+    Kind.SETTLE_ORDER: "orders.settle",
 }
 
 #: What refusals are signed as: an operation that every session is granted, whatever else it is not.
@@ -47,9 +50,12 @@ class Gateway:
         self.point, self.book = point, Book()
         self.verdicts: Counter[tuple[str, str]] = Counter()
         self.installations: Counter[str] = Counter()
+        #: Accepted calls by handle: whose keys did the work is the gateway's to say.
+        self.accepted: Counter[int] = Counter()
         self.samples_ns = array("Q")
         self.meter: CostMeter | None = None
-        handlers = (self.book.submit, self.book.replace, self.book.cancel)
+        book = self.book
+        handlers = (book.submit, book.replace, book.cancel, book.look, book.override, book.settle)
         self._routes: dict[int, tuple[str, Verifier, Callable[[SessionView, bytes], bytes]]] = {
             kind: (name, point.verifier(name), handler)
             for (kind, name), handler in zip(_OPERATIONS.items(), handlers, strict=True)
@@ -86,6 +92,7 @@ class Gateway:
             return self._refusal(token, denied.reason, caller)
         self.samples_ns.append(time.perf_counter_ns() - began_ns)
         self.verdicts[operation, "OK"] += 1
+        self.accepted[session.handle] += 1
         reply = handler(session, body)
         return self.point.sign_reply(session, reply), reply
 
@@ -128,14 +135,15 @@ class GatewayRole:
         return {"address": self._server.address}
 
     def counts(self) -> dict[str, object]:
-        """Verdicts by operation, installations, the core's own count of refusals, and the state of the
-        book.
+        """Verdicts by operation, accepted calls by handle, installations, the core's own count of refusals,
+        and the state of the book.
         """
         by_operation: dict[str, dict[str, int]] = {name: {} for name in _OPERATIONS.values()}
         for (operation, verdict), count in self._gateway.verdicts.items():
             by_operation[operation][verdict] = count
         return {
             "verdicts": by_operation,
+            "accepted": {f"{handle:016x}": n for handle, n in self._gateway.accepted.items()},
             "installations": dict(self._gateway.installations),
             "core": {name: n for name, n in self._gateway.point.refused().items() if n},
             "book": self._gateway.book.fingerprint(),

@@ -1,22 +1,30 @@
-"""The algorithm's two lines: market data comes in over one, orders go out over the other.
+"""A client's lines: market data comes in over one, orders go out over the other.
 
 Nothing that arrives is used before it was verified: not a price, and not a reply either, or somebody on the
 wire could tell the algorithm that its order was cancelled.
+
+The session may be renewed while messages are under way, so both lines sign with whatever installation is in
+force at that moment, and open each answer with the one that its question was signed with.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import ztsession as zts
 from ztsession.demo.messages import (
     REASONS,
     CancelOrder,
+    LookOrder,
     Message,
     NewOrder,
     OrderReply,
+    OverrideOrder,
     Quote,
+    ReplaceOrder,
+    SettleOrder,
     Status,
     Subscribe,
     decode,
@@ -24,7 +32,6 @@ from ztsession.demo.messages import (
     join,
     split,
 )
-from ztsession.demo.strategy import OrderMessage
 from ztsession.demo.tap import Tap
 from ztsession.errors import Denied, TransportError, WireError
 from ztsession.integrations.stream import SocketTransport
@@ -38,24 +45,45 @@ _AHEAD = 2
 _SUBSCRIBE = "market-data.subscribe"
 
 
+_OPERATIONS: Final[dict[type[Message], str]] = {
+    NewOrder: "orders.submit",
+    ReplaceOrder: "orders.replace",
+    CancelOrder: "orders.cancel",
+    LookOrder: "orders.look",
+    OverrideOrder: "orders.override",
+    SettleOrder: "orders.settle",
+}
+
+#: Tells which installation is in force.
+InForce = Callable[[], zts.InstalledSession]
+
+
 def operation_of(order: Message) -> str:
     """Which operation an order message asks for."""
-    if isinstance(order, NewOrder):
-        return "orders.submit"
-    return "orders.cancel" if isinstance(order, CancelOrder) else "orders.replace"
+    return _OPERATIONS[type(order)]
 
 
 class MarketDataLine:
     """Verified top-of-book states, in order."""
 
     def __init__(self, address: tuple[str, int], instrument: bytes, account: bytes) -> None:
-        self._transport = SocketTransport.connect(address)
+        self._address, self._transport = address, SocketTransport.connect(address)
         self._instrument, self._account = instrument, account
         self.verdicts: Counter[str] = Counter()
+        self._known: dict[int, zts.InstalledSession] = {}
+        self._door: SocketTransport | None = None
 
-    def install(self, session: zts.Session) -> None:
-        """Use this session from here on."""
-        self._installed = session.install(self._transport, "market-data")
+    def door(self) -> SocketTransport:
+        """A connection to install over: on the line itself, states are under way at any time."""
+        if self._door is not None:
+            self._door.close()
+        self._door = SocketTransport.connect(self._address)
+        return self._door
+
+    def follow(self, in_force: InForce) -> None:
+        """Ask by what is in force from here on."""
+        self._in_force = in_force
+        self._known.clear()
 
     def states(self, first: int, count: int) -> Iterator[list[Quote]]:
         """States ``first`` .. ``first + count - 1``, as many at a time as came together.
@@ -77,14 +105,17 @@ class MarketDataLine:
     def _ask(self, first: int, end: int) -> int:
         credit = min(CREDIT, end - first)
         body = encode(Subscribe(credit, first, self._instrument, self._account))
-        self._transport.send(self._installed.sign(_SUBSCRIBE, body) + body)
+        installed = self._in_force()
+        self._known[installed.handle] = installed
+        self._transport.send(installed.sign(_SUBSCRIBE, body) + body)
         return first + credit
 
     def _verified(self, pairs: Sequence[tuple[bytes, bytes]]) -> list[Quote]:
         states = []
+        installed = self._asked_with(pairs)
         for token, body in pairs:
             try:
-                self._installed.open_reply(token, body)
+                installed.open_reply(token, body)
             except Denied as denied:
                 self.verdicts[denied.verdict] += 1
                 continue
@@ -93,6 +124,11 @@ class MarketDataLine:
             if isinstance(state, Quote):
                 states.append(state)
         return states
+
+    def _asked_with(self, pairs: Sequence[tuple[bytes, bytes]]) -> zts.InstalledSession:
+        # A claim, like all of a header: with another's keys nothing verifies.
+        handle = int.from_bytes(pairs[0][0][8:16], "little") if pairs else 0
+        return self._known.get(handle) or self._in_force()
 
 
 class OrderLine:
@@ -106,12 +142,22 @@ class OrderLine:
         """Use this session from here on; also returned, for those who want to see what becomes of an old
         one.
         """
-        self._installed = session.install(self.tap, "orders")
-        return self._installed
+        installed = session.install(self.tap, "orders")
+        self.follow(lambda: installed)
+        return installed
+
+    @property
+    def installed(self) -> zts.InstalledSession:
+        """What is in force."""
+        return self._in_force()
+
+    def follow(self, in_force: InForce) -> None:
+        """Sign by what is in force from here on."""
+        self._in_force = in_force
 
     def send(
         self,
-        orders: Sequence[OrderMessage],
+        orders: Sequence[Message],
         *,
         operation: str = "",
         session: zts.InstalledSession | None = None,
@@ -121,7 +167,7 @@ class OrderLine:
         ``operation`` signs for another operation than the order's own, and ``session`` with another session
         than the present one: both for those who want to see it refused.
         """
-        signer, bodies = session or self._installed, [encode(order) for order in orders]
+        signer, bodies = session or self._in_force(), [encode(order) for order in orders]
         signed = [
             (signer.sign(operation or operation_of(order), body), body)
             for order, body in zip(orders, bodies, strict=True)
@@ -138,7 +184,7 @@ class OrderLine:
         # Accepted calls are answered under the session that they came with, refusals under the connection's.
         handle = int.from_bytes(token[8:16], "little")
         try:
-            (caller if handle == caller.handle else self._installed).open_reply(token, body)
+            (caller if handle == caller.handle else self._in_force()).open_reply(token, body)
         except Denied as denied:
             self.verdicts[denied.verdict] += 1
             return "unverified"

@@ -20,11 +20,14 @@ __all__ = [
     "REASONS",
     "CancelOrder",
     "Kind",
+    "LookOrder",
     "Message",
     "NewOrder",
     "OrderReply",
+    "OverrideOrder",
     "Quote",
     "ReplaceOrder",
+    "SettleOrder",
     "Side",
     "Status",
     "Subscribe",
@@ -86,9 +89,37 @@ class CancelOrder(NamedTuple):
     account: bytes
 
 
+class LookOrder(NamedTuple):
+    """Trader or clearing to gateway: tell price and quantity of a live order."""
+
+    order_id: int
+    instrument: bytes
+    account: bytes
+
+
+class OverrideOrder(NamedTuple):
+    """Trader to gateway: put an order into the book that is past what the desk's limits let through."""
+
+    side: int
+    order_id: int
+    price: int
+    quantity: int
+    instrument: bytes
+    account: bytes
+    desk: bytes
+
+
+class SettleOrder(NamedTuple):
+    """Clearing to gateway: an order is done with, and its account is charged."""
+
+    order_id: int
+    instrument: bytes
+    account: bytes
+
+
 class OrderReply(NamedTuple):
-    """Gateway to algorithm. ``answers`` is the sequence of the call that this replies to; ``reason`` one of
-    REASONS.
+    """Gateway to whoever called. ``answers`` is the sequence of the call that this replies to; ``reason`` one
+    of REASONS.
     """
 
     status: int
@@ -119,7 +150,17 @@ class Quote(NamedTuple):
     instrument: bytes
 
 
-Message = NewOrder | ReplaceOrder | CancelOrder | OrderReply | Subscribe | Quote
+Message = (
+    NewOrder
+    | ReplaceOrder
+    | CancelOrder
+    | OrderReply
+    | Subscribe
+    | Quote
+    | LookOrder
+    | OverrideOrder
+    | SettleOrder
+)
 
 
 class Kind(IntEnum):
@@ -131,6 +172,9 @@ class Kind(IntEnum):
     ORDER_REPLY = 4
     SUBSCRIBE = 5
     QUOTE = 6
+    LOOK_ORDER = 7
+    OVERRIDE_ORDER = 8
+    SETTLE_ORDER = 9
 
 
 class Layout(NamedTuple):
@@ -149,6 +193,9 @@ LAYOUTS: Final = (
     Layout(Kind.ORDER_REPLY, OrderReply, Struct("<BBB5xQQqI4x")),
     Layout(Kind.SUBSCRIBE, Subscribe, Struct("<B3xIQ8s16s")),
     Layout(Kind.QUOTE, Quote, Struct("<B7xQqqII8s")),
+    Layout(Kind.LOOK_ORDER, LookOrder, Struct("<B7xQ8s16s")),
+    Layout(Kind.OVERRIDE_ORDER, OverrideOrder, Struct("<BB6xQqI4x8s16s8s")),
+    Layout(Kind.SETTLE_ORDER, SettleOrder, Struct("<B7xQ8s16s")),
 )
 
 _OF_KIND: Final = {int(layout.kind): layout for layout in LAYOUTS}

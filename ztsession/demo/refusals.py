@@ -32,7 +32,10 @@ def _by(*verdicts: str) -> frozenset[str]:
 ATTACKS: Final[Mapping[str, Attack]] = {
     "replay-orders": Attack("orders recorded off the wire are replayed", _by("REPLAYED", "TOO_OLD")),
     "replay-orders-of-earlier-sessions": Attack(
-        "orders of superseded sessions are replayed", _by("REVOKED", "UNKNOWN_SESSION")
+        "orders of superseded sessions are replayed",
+        # A renewed session's old keys are good for ten seconds more. What was used under them stays used, and
+        # the signal about the device has hit them too.
+        _by("REVOKED", "UNKNOWN_SESSION", "REPLAYED", "TOO_OLD", "STEP_UP_REQUIRED", "EXPIRED"),
     ),
     "forge-with-every-key": Attack("orders are forged with every key it holds", _by("BAD_TAG")),
     "forge-by-guessing": Attack("orders are forged with guessed tags", _by("BAD_TAG")),

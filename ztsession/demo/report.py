@@ -28,9 +28,17 @@ _BAR_WIDTH = 48
 
 #: The acts, by what they are about.
 _GATEWAY_COLUMNS = {
-    "trading": ("trading", "trading again", "after"),
+    "trading": ("trading", "trading again", "after", "orders to watch", "orders to settle"),
     "bad device": ("device bad", "still bad", "put right"),
     "attack": ("attack",),
+    "trader": (
+        "trader by key",
+        "trader after a wrong code",
+        "trader stepped up",
+        "trader under the old key",
+        "trader with a used code",
+    ),
+    "clearing": ("clearing", "clearing, tampered", "clearing, as before"),
 }
 
 
@@ -88,11 +96,13 @@ def show(outcome: Outcome, out: Console) -> None:
     out.print("[bold]Messages by verdict[/]", _verdicts(facts), sep="\n")
     out.print(_latency_title(facts["latency"]), _histogram(facts["latency"]), sep="\n")
     out.print(_cost_title(facts), _cost(facts["cost"]), sep="\n")
+    out.print(
+        "[bold]What else takes time[/], each measured once, by who asked for it", _times(facts), sep="\n"
+    )
     out.print("[bold]What was expected, and what was seen[/]", _expectations(outcome), sep="\n")
-    held = sum(finding.held for finding in outcome.findings)
-    word = "[green]Everything" if outcome.ok else "[red]Not everything"
-    of, seconds = len(outcome.findings), facts["seconds"]
-    out.print(f"{word} happened as it should[/]: {held} of {of} expectations held, in {seconds:.1f} s.")
+    for act, why in outcome.skipped.items():
+        out.print(f"[yellow]Skipped[/]: the act of the {escape(act)} service; {escape(why)}.")
+    out.print(_in_the_end(outcome))
 
 
 def _done_how(facts: Facts) -> str:
@@ -105,15 +115,16 @@ def _done_how(facts: Facts) -> str:
         f"when its price has moved, at most every {QUIET_STATES + 1} states, every {CANCEL_EVERY}th time by "
         "cancel and new order instead of replace. Those of one market-data frame share a frame to the "
         f"gateway ({frames:,}), which verifies each and signs each reply. {facts['states'] / seconds:,.0f} "
-        f"states and {orders / seconds:,.0f} orders a second, through four processes."
+        f"states and {orders / seconds:,.0f} orders a second, through three processes."
     )
 
 
 def _verdicts(facts: Facts) -> Table:
     acts = facts["gateway"]
     columns = {
-        f"gateway:\n{title}": _summed(counts for act in of for counts in acts[act].values())
+        f"gateway:\n{title}": _summed(counts for act in of for counts in acts.get(act, {}).values())
         for title, of in _GATEWAY_COLUMNS.items()
+        if title not in facts["skipped"]
     }
     columns["market data:\ncalls"] = facts["market_data"]["verdicts"]
     columns["algorithm:\nstates"] = facts["algorithm"]["market_data"]
@@ -175,6 +186,36 @@ def _cost(cost: dict[str, Any]) -> Table:
     table.add_row("the difference: verification", f"{cost['with'] - cost['without']:,.0f}")
     table.add_row("besides: signing the reply", f"{cost['reply']:,.0f}")
     return table
+
+
+def _times(facts: Facts) -> Table:
+    rows = {
+        "the algorithm connects: a key, its device's signed statement, two segments": facts["connected"],
+        "its session is renewed while it trades: one round trip, installed at both services": facts[
+            "trade_1"
+        ]["renewed"],
+        "the trader connects: a key, a desktop; installed at the gateway": facts["trader"]["connected"],
+        "the trader steps up: a one-time code in the channel, two round trips": facts["trader"]["step_up"],
+    }
+    if "clearing" not in facts["skipped"]:
+        rows["clearing connects: an X.509-SVID, a quote of its TPM in software"] = facts["clearing"][
+            "connected"
+        ]
+    table = Table()
+    table.add_column("")
+    table.add_column("ms", justify="right")
+    for what, took in rows.items():
+        table.add_row(what, f"{took['took_ns'] / 1e6:,.1f}")
+    return table
+
+
+def _in_the_end(outcome: Outcome) -> str:
+    held, of = sum(finding.held for finding in outcome.findings), len(outcome.findings)
+    word = "[green]Everything" if outcome.ok else "[red]Not everything"
+    acts = len(outcome.skipped)
+    skipped = f", {acts} act{'s' * (acts > 1)} skipped" if acts else ""
+    seconds = outcome.facts["seconds"]
+    return f"{word} happened as it should[/]: {held} of {of} expectations held{skipped}, in {seconds:.1f} s."
 
 
 def _expectations(outcome: Outcome) -> Table:

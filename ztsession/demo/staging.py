@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+from ztsession.demo.certification import Certification
 
 __all__ = ["Stage"]
 
@@ -17,24 +19,39 @@ class Stage:
 
     def __init__(self, base: Path) -> None:
         self.logs, self.state, self.policy = base / "logs", base / "authority", base / "policy"
+        self.clearing = base / "clearing"
         self._services = {"orders": base / "gateway", "market-data": base / "market-data"}
-        for directory in (self.logs, self.policy, *self._services.values()):
+        for directory in (self.logs, self.policy, self.clearing, *self._services.values()):
             directory.mkdir(mode=0o700)
         for source in files("ztsession.demo").joinpath("policy").iterdir():
             (self.policy / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
 
-    def enrol(self, subject: str, device: str, measured: Mapping[str, str]) -> None:
-        """Write the registries; what was measured now is what is approved from here on."""
-        approved = [
-            f"{key} = {json.dumps([measured[item]])}\n"
-            for key, item in (("kernels", "kernel"), ("programs", "program"))
-            # Where the host cannot be measured there is nothing to compare with, and the item stays unknown.
-            if measured[item] != "unknown"
-        ]
-        (self.policy / "subjects.toml").write_text(subject, encoding="utf-8")
-        (self.policy / "devices.toml").write_text(
-            "".join([device, "\n[posture]\n", *approved]), encoding="utf-8"
+    def enrol(self, parties: Iterable[Mapping[str, Any]]) -> None:
+        """Write the registries; what was measured now is what is approved from here on.
+
+        A party has "measured", and may have "subject" and "device" (TOML) and "pcrs" (digests by register).
+        """
+        known = list(parties)
+        measured = [party["measured"] for party in known]
+        boot = [f"{pcr} = {json.dumps([value])}\n" for party in known for pcr, value in _pcrs(party)]
+        posture = ["\n[posture]\n", *_approved(measured), *(["\n[posture.pcrs]\n"] if boot else []), *boot]
+        subjects, devices = (
+            [party[what] for party in known if what in party] for what in ("subject", "device")
         )
+        (self.policy / "subjects.toml").write_text("\n".join(subjects), encoding="utf-8")
+        (self.policy / "devices.toml").write_text("\n".join(devices) + "".join(posture), encoding="utf-8")
+
+    def certify(self, request: str, spiffe_id: str) -> list[str]:
+        """Have a service's key certified, and let the Authority know whom to believe; the chain, DER in
+        hexadecimal.
+        """
+        authority = Certification()
+        domain = spiffe_id.removeprefix("spiffe://").partition("/")[0]
+        (self.policy / "roots.pem").write_bytes(authority.root_pem)
+        (self.policy / "identity.toml").write_text(
+            f'[x509]\nroots = ["roots.pem"]\ntrust_domains = [{json.dumps(domain)}]\n', encoding="utf-8"
+        )
+        return authority.issue(request, spiffe_id)
 
     def service(self, segment: str, authority: Mapping[str, Any]) -> dict[str, Any]:
         """Hand a service its segment's key file, the catalog, and where and who the Authority is."""
@@ -48,3 +65,16 @@ class Stage:
             "key": str(key),
             "ticket_key": authority["ticket_key"],
         }
+
+
+def _pcrs(party: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return list(party.get("pcrs", {}).items())
+
+
+def _approved(measured: list[Mapping[str, str]]) -> list[str]:
+    found = {
+        key: sorted({each[item] for each in measured if each[item] != "unknown"})
+        for key, item in (("kernels", "kernel"), ("programs", "program"))
+    }
+    # Where the host cannot be measured there is nothing to compare with, and the item stays unknown.
+    return [f"{key} = {json.dumps(values)}\n" for key, values in found.items() if values]

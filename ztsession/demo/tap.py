@@ -5,6 +5,7 @@ The frames are not encrypted here, and need not be: nothing that can be read off
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,25 +17,28 @@ __all__ = ["Tap", "Tapped"]
 
 
 class Tap:
-    """A Transport that passes everything through and keeps a copy of what went by lately."""
+    """A Transport that passes everything through and keeps a copy of what went by lately. Thread-safe: an
+    installation waits until the frame before it has been answered.
+    """
 
     def __init__(self, line: Transport) -> None:
-        self._line = line
+        self._line, self._turn = line, threading.Lock()
         self._installation: tuple[bytes, bytes] = (b"", b"")
         self._frames: deque[tuple[bytes, bytes]] = deque(maxlen=96)
         self._before: deque[bytes] = deque(maxlen=256)
 
     def exchange(self, message: bytes) -> bytes:
         """Pass a message on, and its answer back."""
-        answer = self._line.exchange(message)
-        if is_signed(message):
-            self._frames.append((message, answer))
-        else:
-            self._installation = (message, answer)
-            # A new session: what was seen until now is of an earlier one.
-            self._before.extend(sent for sent, _ in self._frames)
-            self._frames.clear()
-        return answer
+        with self._turn:
+            answer = self._line.exchange(message)
+            if is_signed(message):
+                self._frames.append((message, answer))
+            else:
+                self._installation = (message, answer)
+                # A new session: what was seen until now is of an earlier one.
+                self._before.extend(sent for sent, _ in self._frames)
+                self._frames.clear()
+            return answer
 
     def as_text(self) -> dict[str, list[str]]:
         """What was seen, in hexadecimal: ready to be handed to somebody with bad intentions."""
