@@ -592,6 +592,8 @@ def test_H21_posture_asked_for_before_a_signal_does_not_answer_it(house: Any):
     assert authority.session(renewed.id).mode == zts.Mode.RESTRICTED
     lifted = renewed.step_up(posture=house.device)
     assert authority.session(lifted.id).mode == zts.Mode.NORMAL
+    authority.signal(zts.Signal("2", "posture-drift", zts.Level.MEDIUM, "t", time.time(), session=lifted.id))
+    assert authority.session(lifted.step_up(posture=house.device).id).mode == zts.Mode.NORMAL
 
 
 def test_H20_another_device_cannot_go_on_with_a_session(house: Any):
