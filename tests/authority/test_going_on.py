@@ -705,3 +705,29 @@ def test_supersession_by_full_evidence_still_ends_the_old_session_at_once(house:
     drive(handshake(session._subject, supersedes=session.id), authority.connection())
     with pytest.raises(Revoked):
         point.verifier("orders.submit")(old.sign("orders.submit", b"x"), b"x")
+
+
+def test_a_renewal_that_would_not_fit_leaves_the_session_as_it_is(house: Any):
+    """What a message cannot carry is refused before anything is written, in a renewal as in a handshake."""
+    segments = [f"segment-{number:02}" for number in range(40)]
+    rows = [
+        f'[segments.{name}.operations.op-{op:02}]\neffect = "read"\n' for name in segments for op in range(64)
+    ]
+    (house.rules / "catalog.toml").write_text("version = 1\n" + "".join(rows))
+    for path in house.rules.glob("*.cedar"):
+        path.unlink()
+    (house.rules / "all.cedar").write_text(POLICY)
+    authority = house.authority()
+    scopes = [f"{name}.*" for name in segments]
+    refused_at = None
+    for count in range(2, 20):
+        session = house.connect(authority, scopes=scopes[:1])
+        try:
+            assert len(session.renew(scopes=scopes[:count]).segments) == count
+        except HandshakeError:
+            refused_at = count
+            assert "do not fit one message" in audited(house)[-1]["cause"]
+            assert authority.session(session.id)
+            assert session.renew(scopes=scopes[:1])
+            break
+    assert refused_at is not None

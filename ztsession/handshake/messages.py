@@ -69,8 +69,12 @@ class Proof(Message, kind="proof", max_bytes=61440):
     mfa: Annotated[bytes, Octets(8192)] = b""
 
 
+#: So that an Outcome also fits the answer to a renewal, once it is sealed (16 bytes more).
+OUTCOME_MAX_BYTES = 59984
+
+
 @dataclass(frozen=True)
-class Outcome(Message, kind="outcome"):
+class Outcome(Message, kind="outcome", max_bytes=OUTCOME_MAX_BYTES):
     """Message 4, through the channel: what was decided.
 
     ``reason`` is one of the coarse words of the errors. ``missing`` names what would help, "posture" or
@@ -120,7 +124,7 @@ class RenewalAnswer(Message, kind="renewal-answer"):
     """The second: the Noise message that answers, and an Outcome, the first through the new channel."""
 
     noise: Annotated[bytes, Octets(4096, min_bytes=1)]
-    outcome: Annotated[bytes, Octets(60000, min_bytes=1)]
+    outcome: Annotated[bytes, Octets(OUTCOME_MAX_BYTES + 16, min_bytes=1)]
 
 
 @dataclass(frozen=True)
