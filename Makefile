@@ -18,7 +18,7 @@ help:  ## this list
 demo: ready-all  ## a trading firm in one terminal: sessions, orders, attacks, revocation
 	@$(BIN)/ztsession demo
 
-test: ready-test  ## the whole test suite
+test: ready-test $(VENV)/.parts  ## the whole test suite
 	$(BIN)/python -m pytest $(PYTEST)
 
 lint: ready-test ready-quality  ## style, types, stubs
@@ -31,7 +31,7 @@ lint: ready-test ready-quality  ## style, types, stubs
 # A copy of the tree, so that the build without sanitizers stays what it is. The recipe: CPython from a plain build takes
 # the runtimes by LD_PRELOAD; its own allocator would hide errors; it leaks on purpose at exit.
 sanitize: export ZTS_SANITIZED := 1
-sanitize: ready-test  ## the whole test suite on a build with AddressSanitizer and UndefinedBehaviorSanitizer
+sanitize: ready-test $(VENV)/.parts  ## the whole test suite on a build with AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf $(SANITIZED)
 	mkdir -p $(SANITIZED)
 	tar -c --exclude='*.so' --exclude=__pycache__ $(TREE) | tar -x -C $(SANITIZED)
@@ -54,7 +54,7 @@ verify-long: ready-test  ## the suite, plain and sanitized, again and again with
 
 ROUNDS ?= 20
 
-bench: ready-bench  ## the performance report: tables, JSON and a picture in benchmarks/out
+bench: ready-bench $(VENV)/.parts  ## the performance report: tables, JSON and a picture in benchmarks/out
 	$(BIN)/python -m benchmarks
 
 bench-quick: ready-bench  ## the same, small: to see that it works
@@ -89,6 +89,18 @@ $(VENV)/.built: $(SOURCES)
 	@echo "building the extension modules"
 	@if $(BIN)/python -c 'import Cython, setuptools' 2>/dev/null; then $(BIN)/python setup.py -q build_ext --inplace; \
 	else $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .; fi
+	@touch $@
+
+# A software TPM and a software HSM, for the tests that use one. Without them these are skipped, each with a sentence.
+PARTS := swtpm swtpm-tools tpm2-tools softhsm2
+
+$(VENV)/.parts: | $(VENV)/.made
+	@if command -v swtpm >/dev/null && command -v tpm2_quote >/dev/null && command -v softhsm2-util >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing $(PARTS)"; \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	        apt-get install -qq --yes --no-install-recommends $(PARTS) >/dev/null; } || echo "going on without $(PARTS)"; \
+	else echo "for the tests with a software TPM and HSM, install (Debian's names): $(PARTS)"; fi
 	@touch $@
 
 $(VENV)/.made:
