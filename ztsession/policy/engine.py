@@ -134,7 +134,9 @@ class PolicySet:
         requests = [_request(identity, segment, operation, context) for operation in operations]
         try:
             entities = cedarpy.Entities.from_json_str(json.dumps(_entities(identity, segment)), self._schema)
-            results = cedarpy.is_authorized_batch(requests, self._policies, entities, self._schema)
+            # All requests share one context: held against the schema with the first, it is right for the rest.
+            results = cedarpy.is_authorized_batch(requests[:1], self._policies, entities, self._schema)
+            results += cedarpy.is_authorized_batch(requests[1:], self._policies, entities)
         except (ValueError, TypeError, RuntimeError) as error:
             raise PolicyError(f"could not be evaluated, so nothing is allowed: {error}") from error
         if len(results) != len(requests):
