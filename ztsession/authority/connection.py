@@ -20,6 +20,7 @@ from ztsession.authority.judged import Standing
 from ztsession.bus.feed import FeedRequest
 from ztsession.errors import HandshakeError, WireError, ZtsError
 from ztsession.handshake.channel import Channel
+from ztsession.handshake.keys import DhKeyPair
 from ztsession.handshake.messages import (
     Hello,
     Offer,
@@ -75,8 +76,8 @@ class Desk(Protocol):
         count, and says whether it was still in time.
         """
 
-    def static_for(self, key_id: bytes | None) -> bytes:
-        """The static private key (32 bytes): the newest, or the one of this id. HandshakeError if none."""
+    def static_for(self, key_id: bytes | None) -> DhKeyPair:
+        """The static key: the newest, or the one of this id. HandshakeError if none."""
 
     def offer(self, nonce: bytes) -> tuple[Offer, int]:
         """Message 2's payload, and the risk engine's count."""

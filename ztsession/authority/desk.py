@@ -70,6 +70,7 @@ class FrontDesk:
         self._lock, self._gate, self._clock = lock, gate, clock
         self._counting = threading.Lock()
         self._strangers = 0
+        self._pairs: dict[bytes, DhKeyPair] = {}
         self._certified = self._certify(clock())
         self.enter = gate.enter
 
@@ -90,11 +91,14 @@ class FrontDesk:
         token = self._gate.opened(source)
         return lambda: self._gate.closed(token)
 
-    def static_for(self, key_id: bytes | None) -> bytes:
-        """The newest static private key, or the one of this id; HandshakeError if that is retired."""
-        for private in self._keys.statics(self._clock()):
-            if key_id is None or static_key_id(DhKeyPair(private).public) == key_id:
-                return private
+    def static_for(self, key_id: bytes | None) -> DhKeyPair:
+        """The newest static key, or the one of this id; HandshakeError if that is retired."""
+        live = self._keys.statics(self._clock())
+        # Made once for each key, and forgotten with it.
+        self._pairs = {private: self._pairs.get(private) or DhKeyPair(private) for private in live}
+        for pair in self._pairs.values():
+            if key_id is None or static_key_id(pair.public) == key_id:
+                return pair
         raise HandshakeError("the renewal is for a static key that was retired")
 
     def offer(self, nonce: bytes) -> tuple[Offer, int]:

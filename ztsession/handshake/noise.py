@@ -61,9 +61,9 @@ class Unforkable:
 class NoiseHandshake(Unforkable):
     """One side of one handshake.
 
-    ``static_private`` is 32 bytes. ``remote_static`` (32 bytes) is needed by an initiator of IK, and by
-    nobody else. ``ephemeral_private_for_testing_only`` makes the exchange predictable; it exists to run
-    published vectors.
+    ``static_private`` is 32 bytes, or the pair made of them. ``remote_static`` (32 bytes) is needed by an
+    initiator of IK, and by nobody else. ``ephemeral_private_for_testing_only`` makes the exchange predictable;
+    it exists to run published vectors.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class NoiseHandshake(Unforkable):
         pattern: str,
         *,
         initiator: bool,
-        static_private: bytes,
+        static_private: bytes | DhKeyPair,
         prologue: bytes = b"",
         remote_static: bytes | None = None,
         ephemeral_private_for_testing_only: bytes | None = None,
@@ -81,7 +81,8 @@ class NoiseHandshake(Unforkable):
         self._position = 0
         self._initiator = initiator
         self._dead = False
-        self._static = DhKeyPair(static_private)
+        # A pair that is used again has its public half already, which costs as much as an agreement.
+        self._static = static_private if isinstance(static_private, DhKeyPair) else DhKeyPair(static_private)
         self._ephemeral: DhKeyPair | None = None
         self._kem: KemKeyPair | None = None
         self._remote_ephemeral: bytes | None = None

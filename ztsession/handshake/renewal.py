@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from ztsession.errors import HandshakeError
 from ztsession.handshake.channel import Channel
+from ztsession.handshake.keys import DhKeyPair
 from ztsession.handshake.noise import NoiseHandshake
 from ztsession.handshake.states import HeldHandshake, other_static
 from ztsession.wire.digest import digest
@@ -50,9 +51,9 @@ def start_renewal(
     return noise.write_message(payload), AwaitingRenewal(noise)
 
 
-def read_renewal(static_private: bytes, message1: bytes, *, channel_binding: bytes = b"") -> RenewalRead:
-    """Take message 1 as the Authority; HandshakeError unless it was made for this static key (32 bytes)."""
-    noise = _begin(static_private, None, initiator=False, channel_binding=channel_binding)
+def read_renewal(static: DhKeyPair, message1: bytes, *, channel_binding: bytes = b"") -> RenewalRead:
+    """Take message 1 as the Authority; HandshakeError unless it was made for this static key."""
+    noise = _begin(static, None, initiator=False, channel_binding=channel_binding)
     payload = noise.read_message(message1)
     return RenewalRead(noise, payload, other_static(noise))
 
@@ -91,7 +92,7 @@ class RenewalRead(HeldHandshake):
 
 
 def _begin(
-    static_private: bytes, remote_static: bytes | None, *, initiator: bool, channel_binding: bytes
+    static_private: bytes | DhKeyPair, remote_static: bytes | None, *, initiator: bool, channel_binding: bytes
 ) -> NoiseHandshake:
     return NoiseHandshake(
         _PATTERN,

@@ -18,7 +18,7 @@ import hmac
 
 from ztsession.errors import HandshakeError
 from ztsession.handshake.channel import Channel
-from ztsession.handshake.keys import DH_BYTES, KEM_PUBLIC_BYTES
+from ztsession.handshake.keys import DH_BYTES, KEM_PUBLIC_BYTES, DhKeyPair
 from ztsession.handshake.noise import NoiseHandshake, Unforkable
 
 __all__ = [
@@ -58,8 +58,10 @@ def first_payload(message1: bytes) -> bytes:
     return message1[DH_BYTES + KEM_PUBLIC_BYTES :]
 
 
-def start_responder(static_private: bytes, message1: bytes, *, channel_binding: bytes = b"") -> Received:
-    """Take message 1 as the Authority.
+def start_responder(
+    static_private: bytes | DhKeyPair, message1: bytes, *, channel_binding: bytes = b""
+) -> Received:
+    """Take message 1 as the Authority, whose static key is 32 bytes or the pair made of them.
 
     This hashes and looks at a point; agreement and encapsulation wait for :meth:`Received.write`, so that a
     flood of first messages can be met with cookies.
@@ -160,7 +162,7 @@ class AwaitingProof(HeldHandshake):
         return payload, Channel(noise)
 
 
-def _begin(static_private: bytes, *, initiator: bool, channel_binding: bytes) -> NoiseHandshake:
+def _begin(static_private: bytes | DhKeyPair, *, initiator: bool, channel_binding: bytes) -> NoiseHandshake:
     return NoiseHandshake(
         _PATTERN,
         initiator=initiator,
