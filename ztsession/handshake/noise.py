@@ -62,8 +62,8 @@ class NoiseHandshake(Unforkable):
     """One side of one handshake.
 
     ``static_private`` is 32 bytes, or the pair made of them. ``remote_static`` (32 bytes) is needed by an
-    initiator of IK, and by nobody else. ``ephemeral_private_for_testing_only`` makes the exchange predictable;
-    it exists to run published vectors.
+    initiator of IK, and by nobody else. ``ephemeral_private_for_testing_only`` makes the exchange
+    predictable; it exists to run published vectors.
     """
 
     def __init__(
