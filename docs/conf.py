@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import ztsession
 
 project = "ztsession"
@@ -21,3 +23,5 @@ nitpicky = False
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "show-inheritance": True}
+# Transports and agents need libraries that the documentation does not.
+autodoc_mock_imports = [name for name in ("httpx", "spiffe", "OpenSSL") if find_spec(name) is None]
