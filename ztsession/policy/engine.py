@@ -134,7 +134,7 @@ class PolicySet:
         requests = [_request(identity, segment, operation, context) for operation in operations]
         try:
             entities = cedarpy.Entities.from_json_str(json.dumps(_entities(identity, segment)), self._schema)
-            # All requests share one context: held against the schema with the first, it is right for the rest.
+            # All requests share one context: right by the schema with the first, it is right for the rest.
             results = cedarpy.is_authorized_batch(requests[:1], self._policies, entities, self._schema)
             results += cedarpy.is_authorized_batch(requests[1:], self._policies, entities)
         except (ValueError, TypeError, RuntimeError) as error:
