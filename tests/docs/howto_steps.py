@@ -10,8 +10,9 @@ from pathlib import Path
 
 __all__ = ["append", "console", "same", "write"]
 
-#: The command that an installed ztsession has, by the Python that runs the page.
-_ZTSESSION = f'ztsession() {{ "{sys.executable}" -m ztsession "$@"; }}\n'
+#: The command that an installed ztsession has, by the Python that runs the page; a sanitizer's runtime, if
+#: there is one, is for that Python and not for the other programs.
+_ZTSESSION = f'ztsession() {{ LD_PRELOAD="$PRELOADED" "{sys.executable}" -m ztsession "$@"; }}\n'
 
 
 def write(path: str, text: str) -> None:
@@ -57,7 +58,7 @@ def _type(command: str, shown: str) -> None:
         stdin=subprocess.DEVNULL,
         text=True,
         timeout=60,
-        env={**os.environ, "LC_ALL": "C"},
+        env={**os.environ, "LC_ALL": "C", "LD_PRELOAD": "", "PRELOADED": os.environ.get("LD_PRELOAD", "")},
     )
     if not same(shown, done.stdout) or (done.returncode != 0) != shown.startswith("Error: "):
         raise SystemExit(f"$ {command}\nprinted:\n{done.stdout}\nthe page shows:\n{shown}")
