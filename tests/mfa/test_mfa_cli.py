@@ -30,6 +30,8 @@ def place(tmp_path: Path) -> Path:
     """A state directory as an Authority leaves it, and a policy directory."""
     (tmp_path / "policy").mkdir()
     (tmp_path / "policy" / "mfa.toml").write_text('issuer = "Example Desk"\n')
+    ada = '[subjects.ada]\nkind = "human"\ndns_name = "ada.firm.example"\n'
+    (tmp_path / "policy" / "subjects.toml").write_text(ada)
     AuthorityKeys.open(tmp_path / "state")
     SqliteStore(tmp_path / "state" / "authority.sqlite").close()
     return tmp_path

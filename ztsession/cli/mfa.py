@@ -1,13 +1,13 @@
 """``ztsession mfa``: second factors of people, enrolled by the operator who has them at the desk.
 
 It works on the Authority's state directory, whether or not the Authority is running. Secrets and codes are
-shown once, on this terminal, and are nowhere else in clear.
+shown once, on this terminal, and are nowhere else in clear. Nothing is enrolled for a name that nobody has:
+it would wait for whoever is given that name one day.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 import click
 
 from ztsession.cli.failing import telling
+from ztsession.cli.state import SUBJECTS_FILE, directories, enrolments_in, factors_in
+from ztsession.cli.unlocking import unlocking, unlocking_with
+from ztsession.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from ztsession.identity.enrolments import Enrolments
     from ztsession.mfa.factors import Factors
 
 __all__ = ["mfa"]
-
-_DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -29,20 +31,28 @@ def mfa() -> None:
     """Enrol second factors in an Authority's state."""
 
 
-def _on_factors(command: Callable[..., None]) -> Callable[..., None]:
-    @click.option("--state", type=_DIRECTORY, required=True, help="The Authority's state directory.")
-    @click.option("--policy", type=_DIRECTORY, required=True, help="Its policy directory, for mfa.toml.")
-    @click.option("--subject", required=True, metavar="NAME", help="Whose factors.")
-    @wraps(command)
-    def run(state: Path, policy: Path, subject: str, **more: str) -> None:
-        with telling(), _opened(state, policy) as factors:
-            command(factors, subject, **more)
+def _on_factors(*, enrols: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @directories(f"mfa.toml and {SUBJECTS_FILE}" if enrols else "mfa.toml")
+        @click.option("--subject", required=True, metavar="NAME", help="Whose factors.")
+        @unlocking
+        @wraps(command)
+        def run(
+            state: Path, policy: Path, subject: str, unlock_key: Path | None, passphrase: bool, **more: str
+        ) -> None:
+            with telling(), enrolments_in(state) as enrolments:
+                if enrols:
+                    _check_known(subject, state, policy, enrolments)
+                unlock = unlocking_with(unlock_key, passphrase)
+                command(factors_in(state, policy, enrolments, unlock), subject, **more)
 
-    return run
+        return run
+
+    return decorate
 
 
 @mfa.command("enrol-totp")
-@_on_factors
+@_on_factors(enrols=True)
 def enrol_totp(factors: Factors, subject: str) -> None:
     """Show a secret for an authenticator app, and ask for its first code; it replaces an older one."""
     offer = factors.enrol_totp(subject)
@@ -53,7 +63,7 @@ def enrol_totp(factors: Factors, subject: str) -> None:
 
 
 @mfa.command("recovery-codes")
-@_on_factors
+@_on_factors(enrols=True)
 def recovery_codes(factors: Factors, subject: str) -> None:
     """Print ten new recovery codes; those printed before hold no more."""
     for code in factors.recovery_codes(subject):
@@ -61,7 +71,7 @@ def recovery_codes(factors: Factors, subject: str) -> None:
 
 
 @mfa.command("list")
-@_on_factors
+@_on_factors()
 def held(factors: Factors, subject: str) -> None:
     """Print the subject's factors: id, assurance and state."""
     for each in factors.held(subject):
@@ -70,7 +80,7 @@ def held(factors: Factors, subject: str) -> None:
 
 @mfa.command()
 @click.option("--factor", required=True, help="totp, recovery, webauthn (all), or an id that list prints.")
-@_on_factors
+@_on_factors()
 def remove(factors: Factors, subject: str, factor: str) -> None:
     """Take a factor away from a subject."""
     if not factors.remove(subject, factor):
@@ -79,25 +89,16 @@ def remove(factors: Factors, subject: str, factor: str) -> None:
 
 
 @mfa.command()
-@_on_factors
+@_on_factors()
 def reset(factors: Factors, subject: str) -> None:
     """Forget the wrong codes that a subject's factors wait for, or are locked by."""
     factors.reset(subject)
     click.echo("reset")
 
 
-@contextmanager
-def _opened(state: Path, policy: Path) -> Iterator[Factors]:
-    from ztsession.authority.keys import AuthorityKeys
-    from ztsession.mfa.factors import Factors
-    from ztsession.mfa.settings import MfaSettings
-    from ztsession.store.enrolments import SqliteEnrolments
-    from ztsession.store.sqlite import SqliteStore
+def _check_known(subject: str, state: Path, policy: Path, enrolments: Enrolments) -> None:
+    from ztsession.identity.subjects import AllSubjects, FileSubjects, StoredSubjects
 
-    # Opened, keys and database would be made: factors enrolled beside the Authority that asks for them.
-    if not (state / "authority.sqlite").is_file():
-        raise click.ClickException(f"{state}: expected the state of an Authority that was served before")
-    settings = MfaSettings.from_directory(policy)
-    with SqliteStore(state / "authority.sqlite") as store:
-        keys = AuthorityKeys.open(state)
-        yield Factors(SqliteEnrolments(store), keys.sealing("mfa"), settings)
+    file = policy / SUBJECTS_FILE
+    if AllSubjects(FileSubjects(file), StoredSubjects(enrolments)).named(subject) is None:
+        raise ConfigurationError(f"no subject {subject!r} is in {file}, and none was enrolled in {state}")
