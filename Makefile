@@ -29,7 +29,8 @@ lint: ready-test ready-quality  ## style, types, stubs
 	$(BIN)/python -m pytest -n 0 tests/quality
 
 # A copy of the tree, so that the build without sanitizers stays what it is. The recipe: CPython from a plain build takes
-# the runtimes by LD_PRELOAD; its own allocator would hide errors; it leaks on purpose at exit.
+# the runtimes by LD_PRELOAD; its own allocator would hide errors; it leaks on purpose at exit. Programs of the system do
+# not start with the runtimes in them, so those that tests use are called without.
 sanitize: export ZTS_SANITIZED := 1
 sanitize: ready-test $(VENV)/.parts  ## the whole test suite on a build with AddressSanitizer and UndefinedBehaviorSanitizer
 	rm -rf $(SANITIZED)
@@ -37,7 +38,11 @@ sanitize: ready-test $(VENV)/.parts  ## the whole test suite on a build with Add
 	tar -c --exclude='*.so' --exclude=__pycache__ $(TREE) | tar -x -C $(SANITIZED)
 	cd $(SANITIZED) && CFLAGS="$(SANITIZE) -fno-omit-frame-pointer -g -O1" LDFLAGS="$(SANITIZE)" \
 	    $(CURDIR)/$(BIN)/python setup.py -q build_ext --inplace
-	cd $(SANITIZED) && PYTHONPATH="$$PWD" PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	mkdir -p $(SANITIZED)/bin
+	for tool in $$(ls /usr/bin/swtpm* /usr/bin/tpm2* /usr/bin/softhsm2-util 2>/dev/null); do \
+	    printf '#!/bin/sh\nunset LD_PRELOAD\nexec %s "$$@"\n' "$$tool" >$(SANITIZED)/bin/$${tool##*/}; done
+	chmod -R +x $(SANITIZED)/bin
+	cd $(SANITIZED) && PATH="$$PWD/bin:$$PATH" PYTHONPATH="$$PWD" PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	    LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	    $(CURDIR)/$(BIN)/python -m pytest $(PYTEST)
 

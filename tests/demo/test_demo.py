@@ -52,7 +52,7 @@ def processes(words: str) -> list[str]:
             command = path.read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        ours = "ztsession.demo." in command or command.startswith("swtpm ")
+        ours = "ztsession.demo." in command or command.partition(" ")[0].endswith("swtpm")
         if ours and words.encode() in environment:
             found.append(command)
     return found

@@ -31,7 +31,7 @@ def running(directory: Path) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if (
-                path.read_bytes().startswith(b"swtpm\0")
+                path.read_bytes().partition(b"\0")[0].endswith(b"swtpm")
                 and path.parent.joinpath("cwd").readlink() == directory
             ):
                 found.append(int(path.parent.name))
