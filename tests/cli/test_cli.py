@@ -115,6 +115,8 @@ def test_policy_check_passes_a_good_directory(policy: Path) -> None:
         "policies",
         "subjects",
         "devices",
+        "identities",
+        "second factors",
     ]
 
 
@@ -129,12 +131,15 @@ def test_policy_check_passes_a_good_directory(policy: Path) -> None:
         ),
         ("subjects.toml", '\n[subjects."other"]\nkind = "robot"\n', "expected"),
         ("devices.toml", "\n[posture]\nkernels = []\n", "expected at least one value"),
+        ("identity.toml", "[x509]\nroots = []\n", "names of PEM files"),
+        ("mfa.toml", 'rp_id = "Not A Domain"\n', "expected"),
     ],
 )
 def test_policy_check_names_file_and_line(policy: Path, file: str, more: str, says: str) -> None:
     """What is wrong is told as file, line and what was expected, with status 1; the rest is still checked."""
-    text = (policy / file).read_text()
-    (policy / file).write_text(text + more)
+    path = policy / file
+    text = path.read_text() if path.exists() else ""
+    path.write_text(text + more)
     ran = ztsession("policy", "check", str(policy))
     assert ran.returncode == 1
     (line,) = ran.stderr.splitlines()
@@ -143,7 +148,7 @@ def test_policy_check_names_file_and_line(policy: Path, file: str, more: str, sa
     assert name.endswith(file)
     assert int(number) > text.count("\n")
     assert says in line
-    assert len(ran.stdout.splitlines()) == 3
+    assert len(ran.stdout.splitlines()) == 5
 
 
 def test_policy_check_tells_everything_at_once(policy: Path) -> None:

@@ -106,14 +106,14 @@ def test_everything_that_is_given_is_enrolled(where, stored, other):
     """Kind, roles, desk, second factor and all four ways to prove it are in the state as they were given."""
     proven = (*key(other), "--spiffe-id", SPIFFE, "--dns-name", "Algo-8.Firm.Example")
     proven += ("--oidc-issuer", ISSUER, "--oidc-subject", "00u1x8", "--role", "a", "--role", "b")
-    said("add", *where, "--name", "algo-8", "--kind", "service", *proven, "--desk", "rates", "--mfa")
+    said("add", *where, "--name", "algo-8", "--kind", "human", *proven, "--desk", "rates", "--mfa")
     credentials = (
         ed25519_credential(other.public_key),
         SPIFFE,
         "dns:algo-8.firm.example",
         f"oidc:{ISSUER} 00u1x8",
     )
-    whole = Subject("algo-8", "service", ("a", "b"), "rates", credentials, mfa=True)
+    whole = Subject("algo-8", "human", ("a", "b"), "rates", credentials, mfa=True)
     assert stored.named("algo-8") == whole
     assert [stored.holder(each) for each in credentials] == [whole] * 4
     said(*algorithm(where, "algo-9", "--dns-name", "algo-9"))

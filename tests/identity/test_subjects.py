@@ -27,10 +27,10 @@ KEY, OTHER_KEY = (Ed25519Identity.generate("x").public_key for _ in range(2))
 SPIFFE, DNS = "spiffe://firm.example/algo-7", "dns:algo-7.firm.example"
 OIDC = oidc_credential("https://login.firm.example", "00u1x8")
 EVERY = (ed25519_credential(KEY), SPIFFE, DNS, OIDC)
-FULL = Subject("algo-7", "algorithm", ("trading", "hedging"), "rates", EVERY, mfa=True)
+FULL = Subject("algo-7", "human", ("trading", "hedging"), "rates", EVERY, mfa=True)
 FILE = f"""\
 [subjects.algo-7]
-kind = "algorithm"
+kind = "human"
 roles = ["trading", "hedging"]
 desk = "rates"
 mfa = true
@@ -196,11 +196,13 @@ MISTAKES = [
     (21, f'{HEAD}dns_name = "a"\nroles = ["market maker"]\n', 4, "expected names"),
     (22, f'{HEAD}dns_name = "a"\ndesk = "two words"\n', 4, "1 to 128 characters"),
     (23, f'{HEAD}dns_name = "a"\nmfa = "yes"\n', 4, "true or false"),
-    (24, f"{HEAD}{HEAD}", 3, "expected TOML"),
+    (24, '[subjects.a]\nkind = "service"\ndns_name = "a"\nmfa = true\n', 4, "only of humans"),
+    (25, f"{HEAD}{HEAD}", 3, "expected TOML"),
+    (26, f'{HEAD}oidc_issuer = "https://a"\noidc_subject = ""\n', 4, "as in the issuer's tokens"),
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "match"), [case[1:] for case in MISTAKES], ids=range(1, 25))
+@pytest.mark.parametrize(("text", "line", "match"), [case[1:] for case in MISTAKES], ids=range(1, 27))
 def test_a_mistake_in_the_file_names_its_line(tmp_path, text, line, match):
     """Every mistake is refused with file, line and what was expected instead."""
     path = tmp_path / "subjects.toml"

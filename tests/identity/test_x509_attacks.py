@@ -771,3 +771,37 @@ def test_a_parsers_panic_becomes_a_refusal_and_an_interrupt_does_not():
         assert "secret" not in str(caught.value)
     with pytest.raises(KeyboardInterrupt), untrusted("the bytes"):
         raise KeyboardInterrupt
+
+
+def test_H12_a_chain_that_was_taken_is_refused_once_its_time_is_over(root):
+    """What was judged of a chain is kept, and not a second longer than its certificates hold."""
+    time = {"now": NOW.timestamp()}
+    verifier = verifier_of(root, clock=lambda: time["now"])
+    holder = root.leaf(uri(ID), days=(-1, 1))
+    evidence = holder.evidence()
+    for _ in range(3):
+        assert verifier.verify(evidence, BINDING).until == int(NOW.timestamp()) + 86400
+    for away in (86401, -86401):
+        time["now"] = NOW.timestamp() + away
+        refused(verifier, evidence)
+    time["now"] = NOW.timestamp()
+    assert verifier.verify(evidence, BINDING)
+
+
+def test_H2_a_chain_that_was_taken_is_worth_nothing_to_a_thief(verifier, root):
+    """Whoever shows a known chain without its key is refused, as if it had never been seen."""
+    holder, thief = root.leaf(uri(ID)), key("p256", 9)
+    assert verifier.verify(holder.evidence(), BINDING)
+    forged = sign(thief, digest("x509 identity", BINDING, holder.chain[0]))
+    refused(verifier, X509Evidence(holder.chain, forged).to_bytes(), "does not hold")
+    refused(verifier, holder.evidence(), "does not hold", bytes(32))
+    assert verifier.verify(holder.evidence(), BINDING)
+
+
+def test_chains_that_are_kept_are_bounded(root, monkeypatch):
+    """However many certificates are shown, so many are remembered and no more."""
+    monkeypatch.setattr("ztsession.identity.x509.CHAINS_KEPT", 3)
+    verifier = verifier_of(root)
+    for _ in range(8):
+        assert verifier.verify(root.leaf(uri(ID)).evidence(), BINDING)
+        assert len(verifier._accepted) <= 3

@@ -138,6 +138,8 @@ class Authority:
             audit = opened.enter_context(JsonLinesAudit(directory / "audit.jsonl", clock=clock))
             authority = cls(keys, store, audit, decider, load=again, gate=gate, name=name, clock=clock)
             authority._owned = [opened.pop_all().close]
+        # Who was taken out while nobody was running has lost his sessions, too.
+        authority._end_unenrolled()
         return authority
 
     # ---- For clients
@@ -295,7 +297,7 @@ class Authority:
         return Enrolment(
             SqliteEnrolments(self._store),
             self._audit,
-            factors=lambda: self.decider.second_factors,
+            decider=lambda: self.decider,
             end_unenrolled=self._end_unenrolled,
         )
 

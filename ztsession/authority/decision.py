@@ -83,8 +83,9 @@ class Decider:
         """What still holds of a session's evidence: all of it but the posture. EvidenceError if the subject
         or its credential is not what it was.
         """
-        subject = self._subjects.named(record.subject)
-        if subject is None or basis.credential not in subject.credentials:
+        # Asked by the credential: it may have been given to somebody else meanwhile.
+        subject = self._subjects.holder(basis.credential)
+        if subject is None or subject.name != record.subject:
             raise EvidenceError("the subject is no longer enrolled with the credential of this session")
         if record.device != NO_DEVICE and not self._appraiser.knows(record.device):
             raise EvidenceError("the device of this session is no longer enrolled")
@@ -103,6 +104,10 @@ class Decider:
                 raise HandshakeError(f"{subject.name} needs a second factor and has none enrolled")
             missing.append("mfa")
         return missing
+
+    def enrolled(self, subject: str) -> bool:
+        """Whether a subject of this name is enrolled, in the file or at run time."""
+        return self._subjects.named(subject) is not None
 
     def factors(self, identity: VerifiedIdentity) -> list[str]:
         """The second factors that this subject has; only people have any."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ztsession.audit.sink import AuditSink
+from ztsession.authority.decision import Decider
 from ztsession.errors import ConfigurationError
 from ztsession.identity.enrolments import Enrolments
 from ztsession.identity.subjects import StoredSubjects, Subject
@@ -30,11 +31,11 @@ class Enrolment:
         enrolments: Enrolments,
         audit: AuditSink,
         *,
-        factors: Callable[[], Factors | None],
+        decider: Callable[[], Decider],
         end_unenrolled: Callable[[], int],
     ) -> None:
         self._subjects, self._devices = StoredSubjects(enrolments), StoredDevices(enrolments)
-        self._audit, self._factors, self._end_unenrolled = audit, factors, end_unenrolled
+        self._audit, self._decider, self._end_unenrolled = audit, decider, end_unenrolled
 
     def subject(self, subject: Subject) -> None:
         """Enrol a subject, or replace its enrolment; ConfigurationError for a credential of somebody else.
@@ -55,13 +56,15 @@ class Enrolment:
     def remove_subject(self, name: str) -> int:
         """Take a subject out, with its second factors; returns how many of its sessions ended with that.
 
-        ConfigurationError when it is not enrolled here, but perhaps in the file.
+        A subject that the file names too keeps its factors. ConfigurationError when it is not enrolled here,
+        but perhaps in the file.
         """
         self._audit.record("subject.removed", subject=name)
         if not self._subjects.remove(name):
             raise ConfigurationError(f"no subject {name!r} was enrolled here: is it in subjects.toml?")
-        for factor in ("totp", "webauthn", "recovery"):
-            self.factors.remove(name, factor)
+        if not self._decider().enrolled(name):
+            for factor in ("totp", "webauthn", "recovery"):
+                self.factors.remove(name, factor)
         return self._end_unenrolled()
 
     def device(self, device: Device) -> None:
@@ -79,7 +82,7 @@ class Enrolment:
     @property
     def factors(self) -> Factors:
         """Second factors, to be enrolled and taken away."""
-        factors = self._factors()
+        factors = self._decider().second_factors
         if factors is None:
             raise ConfigurationError("this Authority takes no second factors")
         return factors

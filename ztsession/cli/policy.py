@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from ztsession.errors import ConfigurationError
-from ztsession.identity.subjects import FileSubjects
+from ztsession.identity.subjects import AllSubjects, FileSubjects
+from ztsession.identity.verifiers import IdentityVerifiers
+from ztsession.mfa.settings import MfaSettings
 from ztsession.policy.catalog import Catalog
 from ztsession.policy.engine import CATALOG_FILE, PolicyEngine
 from ztsession.posture.appraisal import PostureAppraiser
@@ -23,11 +25,9 @@ def policy() -> None:
 @policy.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def check(directory: Path) -> None:
-    """Load catalog, policies, subjects and devices as an Authority would; print what is wrong as FILE:LINE:
-    WHAT.
-    """
+    """Load everything in it as an Authority would; print what is wrong as FILE:LINE: WHAT."""
     said, wrong = [], 0
-    for part in (_catalog, _policies, _subjects, _devices):
+    for part in (_catalog, _policies, _subjects, _devices, _identities, _factors):
         try:
             said.append(part(directory))
         except ConfigurationError as error:
@@ -60,3 +60,13 @@ def _subjects(directory: Path) -> str:
 
 def _devices(directory: Path) -> str:
     return f"devices: {len(PostureAppraiser(directory / 'devices.toml').devices)}"
+
+
+def _identities(directory: Path) -> str:
+    kinds = IdentityVerifiers.from_directory(directory, AllSubjects()).kinds
+    return f"identities: {', '.join(kind.removeprefix('identity.') for kind in kinds)}"
+
+
+def _factors(directory: Path) -> str:
+    settings = MfaSettings.from_directory(directory)
+    return f"second factors: totp, recovery{', webauthn' if settings.rp_id else ''}"

@@ -54,6 +54,8 @@ class Subject:
             raise ConfigurationError("subject: names have 1 to 128 characters from A-Z a-z 0-9 . _ : / @ -")
         if self.kind not in KINDS:
             raise ConfigurationError(f"kind: expected one of {', '.join(KINDS)}")
+        if self.mfa and self.kind != "human":
+            raise ConfigurationError("mfa: expected only of humans, nobody else has a second factor to show")
 
     def identity(self, assurance: int, credential: str, until: int | None = None) -> VerifiedIdentity:
         """Return what it means that ``credential`` was proven at this assurance (1 to 3)."""
@@ -223,6 +225,8 @@ def _read_subject(name: str, table: Table) -> Subject:
     if not credentials:
         raise table.error(f"expected a way to prove it: one or more of {', '.join(ways)}")
     kind = cast(SubjectKind, table.word("kind", KINDS))
+    if kind != "human" and table.flag("mfa", False):
+        raise table.error("expected only of humans, nobody else has a second factor to show", "mfa")
     return Subject(name, kind, tuple(roles), desk, tuple(credentials), table.flag("mfa", False))
 
 
@@ -240,6 +244,8 @@ def _read_credentials(table: Table) -> list[str]:
         issuer = table.text("oidc_issuer")
         if not issuer.startswith("https://") or " " in issuer:
             raise table.error("expected the issuer as in its tokens, https://...", "oidc_issuer")
+        if not table.text("oidc_subject"):
+            raise table.error("expected the subject as in the issuer's tokens", "oidc_subject")
         credentials.append(oidc_credential(issuer, table.text("oidc_subject")))
     if any(len(text.encode()) > CREDENTIAL_MAX_BYTES for text in credentials):
         raise table.error(f"expected credentials of at most {CREDENTIAL_MAX_BYTES} bytes")

@@ -36,7 +36,7 @@ from ztsession.identity.protocol import BINDING_BYTES, EVIDENCE_MAX_BYTES, Verif
 from ztsession.identity.subjects import SubjectRegistry
 from ztsession.identity.x509_files import read_pem, read_private_key, read_roots
 from ztsession.identity.x509_name import LeafName, is_trust_domain, name_of
-from ztsession.identity.x509_signature import PrivateKey, key_of, sign, verify
+from ztsession.identity.x509_signature import PrivateKey, PublicKey, key_of, sign, verify
 from ztsession.wire.digest import digest
 from ztsession.wire.operator_file import Table
 from ztsession.wire.schema import ListOf, Message, Octets
@@ -46,6 +46,8 @@ __all__ = ["ASSURANCE", "X509Evidence", "X509Identity", "X509Verifier"]
 #: Single-factor cryptographic proof: NIST SP 800-63B-4, AAL1.
 ASSURANCE = 1
 SIGNATURE_MAX_BYTES = 1024
+#: Chains whose judgement is kept for the next time; all are dropped when there are more.
+CHAINS_KEPT = 4096
 
 _LABEL = "x509 identity"
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -146,6 +148,8 @@ class X509Verifier:
         # The empty trust domain stands for DNS names, as it does in LeafName.
         named = dict.fromkeys(("", *trust_domains), roots) | dict(bundles or {})
         self._roots = {domain: Store(list(trusted)) for domain, trusted in named.items() if trusted}
+        # Roots and revocations are this verifier's for good: new ones make a new verifier.
+        self._accepted: dict[tuple[bytes, ...], _Accepted] = {}
 
     @classmethod
     def from_table(
@@ -201,16 +205,42 @@ class X509Verifier:
         return subject.identity(ASSURANCE, credential, until)
 
     def _proven(self, claim: X509Evidence, binding: bytes) -> tuple[str, int]:
+        now, presented = self._clock(), tuple(claim.chain)
+        known = self._accepted.get(presented)
+        if known is not None and known.since <= now < known.until:
+            # The same bytes by the same roots: only whether they are the holder's is to be asked again.
+            verify(known.key, _signed(binding, claim.chain[0]), claim.signature)
+            return known.credential, known.until
         chain = read_certificates(claim.chain)
-        verify(key_of(chain[0]), _signed(binding, claim.chain[0]), claim.signature)
+        key = key_of(chain[0])
+        verify(key, _signed(binding, claim.chain[0]), claim.signature)
+        accepted = self._judged(chain, key, now)
+        if len(self._accepted) >= CHAINS_KEPT:
+            self._accepted.clear()
+        self._accepted[presented] = accepted
+        return accepted.credential, accepted.until
+
+    def _judged(self, chain: Sequence[x509.Certificate], key: PublicKey, now: float) -> _Accepted:
         name = name_of(chain[0])
         roots = self._roots.get(name.trust_domain)
         if roots is None:
             raise EvidenceError(f"no root vouches for {name.trust_domain or 'DNS names'}")
-        path = path_of(chain, roots, self._clock())
+        path = path_of(chain, roots, now)
         if any(fingerprints(each) & self._revoked for each in path):
             raise EvidenceError("a certificate of the chain is revoked")
-        return name.credential, int(min(each.not_valid_after_utc for each in path).timestamp())
+        since = max(each.not_valid_before_utc for each in path).timestamp()
+        until = int(min(each.not_valid_after_utc for each in path).timestamp())
+        return _Accepted(key, name.credential, since, until)
+
+
+@dataclass(frozen=True)
+class _Accepted:
+    """What a chain was judged to be, and between which Unix seconds that holds."""
+
+    key: PublicKey
+    credential: str
+    since: float
+    until: int
 
 
 def _signed(binding: bytes, leaf: bytes) -> bytes:
