@@ -75,7 +75,7 @@ def contents(enrolments: SqliteEnrolments) -> list[tuple[str, bytes]]:
 def test_a_subject_says_who_proved_what():
     """The identity has all that is enrolled, and the credential, assurance and end that were proven."""
     assert FULL.identity(2, SPIFFE, 1_900_000_000) == VerifiedIdentity(
-        "algo-7", "algorithm", ("trading", "hedging"), "rates", 2, SPIFFE, 1_900_000_000
+        "algo-7", "human", ("trading", "hedging"), "rates", 2, SPIFFE, 1_900_000_000
     )
     assert ADA.identity(1, ADA.credentials[0]).until is None
 
