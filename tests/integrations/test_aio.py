@@ -380,6 +380,26 @@ async def test_all_servers_and_clients_speak_tls(start: Serve, certificates: Any
                     await asyncio.to_thread(blocking.exchange, b"x")
 
 
+async def test_D4_who_does_not_finish_tls_holds_a_place_and_no_more(start: Serve, certificates: Any):
+    """Who stops before TLS or in the middle of it is counted for his source; another source is served."""
+    server = await start(connections_max=8, ssl_context=certificates.server())
+    with contextlib.ExitStack() as opened:
+        slow = [opened.enter_context(dial_from("127.0.0.1", server)) for _ in range(12)]
+        slow[0].sendall(b"\x16\x03\x01")
+        for each in slow:
+            each.setblocking(False)
+        # Two have their source's places; the others are closed at once, and not after TLS's own timeout.
+        async with asyncio.timeout(5):
+            assert [await heard_or_closed(each) for each in slow[2:]] == [b""] * 10
+        other = await asyncio.to_thread(dial_from, "127.0.0.2", server)
+        reader, writer = await asyncio.open_connection(
+            sock=other, ssl=certificates.client(), server_hostname="127.0.0.1"
+        )
+        writer.write(frame(b"source"))
+        assert await reader.readexactly(4 + 9) == frame(b"127.0.0.2")
+        writer.close()
+
+
 async def test_a_tls_server_closes_while_a_peer_is_silent(certificates: Any):
     """Neither a peer in the middle of its TLS handshake nor one that says nothing keeps close() waiting."""
     server = StreamServer(("127.0.0.1", 0), Echo, ssl_context=certificates.server())

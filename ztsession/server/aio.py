@@ -75,6 +75,7 @@ class AsyncStreamServer:
         self._connections_max, self._silence_s = connections_max, silence_s
         self._serving = set[asyncio.Task[None]]()
         self._server: asyncio.Server | None = None
+        self._ssl_context: ssl.SSLContext | None = None
 
     @property
     def address(self) -> str | tuple[str, int]:
@@ -83,12 +84,9 @@ class AsyncStreamServer:
 
     async def start(self, ssl_context: ssl.SSLContext | None) -> None:
         """Begin to accept."""
+        self._ssl_context = ssl_context
         self._server = await asyncio.start_server(
-            self._accepted,
-            sock=self._listener.socket,
-            limit=MAX_FRAME_BYTES,
-            ssl=ssl_context,
-            ssl_handshake_timeout=None if ssl_context is None else FIRST_MESSAGE_S,
+            self._accepted, sock=self._listener.socket, limit=MAX_FRAME_BYTES
         )
 
     async def close(self) -> None:
@@ -122,6 +120,9 @@ class AsyncStreamServer:
             return
         self._serving.add(task)
         try:
+            if self._ssl_context is not None:
+                # Only now: whoever does not finish TLS holds a place like any other, and no more (D4).
+                await writer.start_tls(self._ssl_context, ssl_handshake_timeout=FIRST_MESSAGE_S)
             await self._converse(reader, writer, source)
         except asyncio.CancelledError:
             # The server closes; nobody above wants to hear of it.
