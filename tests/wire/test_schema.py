@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import pytest
 
 from ztsession.errors import WireError
 from ztsession.wire import Message, encode
-from ztsession.wire.schema import Flag, Integer, ListOf, MapOf, Name, Octets, OneOf, Row, Scope, Text
+from ztsession.wire.schema import Flag, Integer, ListOf, MapOf, Name, Octets, OneOf, Row, Scope, Text, kind_of
 
 
 @dataclass(frozen=True)
@@ -161,3 +162,28 @@ def test_a_field_without_a_rule_is_a_mistake_of_ours():
 
     with pytest.raises(TypeError, match="needs exactly one rule"):
         Loose(1)
+
+
+@pytest.mark.parametrize(
+    "promise", [b"\xdd\x00\x00\xff\xf0", b"\xdc\xff\xf0", b"\xdf\x00\x00\x7f\xf0\xa1a", b"\xde\x7f\xf0\xa1a"]
+)
+def test_D7_a_kind_is_read_without_believing_what_a_message_promises(promise: bytes):
+    """Of containers within containers, each as long as it claims, nothing is allocated; the kind of a real
+    message is found.
+    """
+    assert kind_of(wire(), max_bytes=1000) == "everything"
+    hostile = b"\x81" + promise * (60_000 // len(promise))
+    tracemalloc.start()
+    try:
+        with pytest.raises(WireError):
+            kind_of(hostile, max_bytes=65536)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("said", [encode([]), encode({}), encode({"kind": 1}), b"\x80\x80", b"", b"\x81"])
+def test_a_message_without_a_kind_has_none(said: bytes):
+    """Only a canonical map with a text of that name says what it is."""
+    with pytest.raises(WireError):
+        kind_of(said, max_bytes=1000)
