@@ -17,6 +17,7 @@ from x509_makers import ANY, BINDING, CLIENT, NOW, SERVER, Holder, Issuer, dns, 
 from x509_makers import with_signature as resigned
 
 from ztsession.errors import EvidenceError
+from ztsession.identity import x509 as x509_room
 from ztsession.identity.chain import untrusted
 from ztsession.identity.protocol import EVIDENCE_MAX_BYTES
 from ztsession.identity.subjects import Subject
@@ -796,6 +797,32 @@ def test_H2_a_chain_that_was_taken_is_worth_nothing_to_a_thief(verifier, root):
     refused(verifier, X509Evidence(holder.chain, forged).to_bytes(), "does not hold")
     refused(verifier, holder.evidence(), "does not hold", bytes(32))
     assert verifier.verify(holder.evidence(), BINDING)
+
+
+def test_H23_whether_a_chain_was_taken_before_a_thief_cannot_time(root, between, monkeypatch):
+    """A refusal without the key has the same work behind it, whether the chain is known here or not."""
+    verifier, work = verifier_of(root), []
+    for step in ("read_certificates", "key_of", "verify"):
+        monkeypatch.setattr(f"ztsession.identity.x509.{step}", _noted(getattr(x509_room, step), work))
+    known, unknown = between.leaf(uri(ID)), between.leaf(uri(ID))
+    assert verifier.verify(known.evidence(), BINDING)
+    work.clear()
+    done = []
+    for holder in (known, unknown):
+        forged = sign(key("p256", 9), digest("x509 identity", BINDING, holder.chain[0]))
+        refused(verifier, X509Evidence(holder.chain, forged).to_bytes(), "does not hold")
+        done.append(work.copy())
+        work.clear()
+    assert done[0] == done[1] == ["read_certificates", "key_of", "verify"]
+    assert verifier.verify(known.evidence(), BINDING)
+
+
+def _noted(step, work):
+    def run(*given):
+        work.append(step.__name__)
+        return step(*given)
+
+    return run
 
 
 def test_chains_that_are_kept_are_bounded(root, monkeypatch):

@@ -36,7 +36,7 @@ from ztsession.identity.protocol import BINDING_BYTES, EVIDENCE_MAX_BYTES, Verif
 from ztsession.identity.subjects import SubjectRegistry
 from ztsession.identity.x509_files import read_pem, read_private_key, read_roots
 from ztsession.identity.x509_name import LeafName, is_trust_domain, name_of
-from ztsession.identity.x509_signature import PrivateKey, PublicKey, key_of, sign, verify
+from ztsession.identity.x509_signature import PrivateKey, key_of, sign, verify
 from ztsession.wire.digest import digest
 from ztsession.wire.operator_file import Table
 from ztsession.wire.schema import ListOf, Message, Octets
@@ -205,22 +205,19 @@ class X509Verifier:
         return subject.identity(ASSURANCE, credential, until)
 
     def _proven(self, claim: X509Evidence, binding: bytes) -> tuple[str, int]:
+        # A known chain is read anew, too: else a thief, who gets no further, could time which are known (H23)
+        chain = read_certificates(claim.chain)
+        verify(key_of(chain[0]), _signed(binding, claim.chain[0]), claim.signature)
         now, presented = self._clock(), tuple(claim.chain)
         known = self._accepted.get(presented)
-        if known is not None and known.since <= now < known.until:
-            # The same bytes by the same roots: only whether they are the holder's is to be asked again.
-            verify(known.key, _signed(binding, claim.chain[0]), claim.signature)
-            return known.credential, known.until
-        chain = read_certificates(claim.chain)
-        key = key_of(chain[0])
-        verify(key, _signed(binding, claim.chain[0]), claim.signature)
-        accepted = self._judged(chain, key, now)
-        if len(self._accepted) >= CHAINS_KEPT:
-            self._accepted.clear()
-        self._accepted[presented] = accepted
-        return accepted.credential, accepted.until
+        if known is None or not known.since <= now < known.until:
+            known = self._judged(chain, now)
+            if len(self._accepted) >= CHAINS_KEPT:
+                self._accepted.clear()
+            self._accepted[presented] = known
+        return known.credential, known.until
 
-    def _judged(self, chain: Sequence[x509.Certificate], key: PublicKey, now: float) -> _Accepted:
+    def _judged(self, chain: Sequence[x509.Certificate], now: float) -> _Accepted:
         name = name_of(chain[0])
         roots = self._roots.get(name.trust_domain)
         if roots is None:
@@ -230,14 +227,13 @@ class X509Verifier:
             raise EvidenceError("a certificate of the chain is revoked")
         since = max(each.not_valid_before_utc for each in path).timestamp()
         until = int(min(each.not_valid_after_utc for each in path).timestamp())
-        return _Accepted(key, name.credential, since, until)
+        return _Accepted(name.credential, since, until)
 
 
 @dataclass(frozen=True)
 class _Accepted:
     """What a chain was judged to be, and between which Unix seconds that holds."""
 
-    key: PublicKey
     credential: str
     since: float
     until: int
