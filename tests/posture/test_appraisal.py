@@ -333,9 +333,23 @@ def test_H20_software_cannot_state_registers(tmp_path, path):
     assert appraisal.trust["hardware"] == "none"
 
 
+def test_H20_software_cannot_state_its_debug_facilities(path):
+    """A kernel's word that nobody debugs it says nothing; its word that somebody does is believed."""
+    appraiser = PostureAppraiser(path)
+    for word, debug, configuration in (
+        ("disabled", "unknown", "warning"),
+        ("enabled", "bad", "contraindicated"),
+    ):
+        appraisal = appraise(appraiser, device("host-1", HEALTHY | {"debug": word}))
+        assert (appraisal.vector["debug"], appraisal.trust["configuration"]) == (debug, configuration)
+        assert appraisal.vector["secure_boot"] == "good"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "expected"),
     [
+        (f'[posture.pcrs]\n7 = ["{SEVEN}"]\n16 = ["{SEVEN}"]\n', 3, "any program"),
+        (f'[posture.pcrs]\n23 = ["{SEVEN}"]\n', 2, "any program"),
         ("[posture.pcrs]\n", 1, "at least one PCR"),
         (f'[posture.pcrs]\n24 = ["{SEVEN}"]\n', 2, "unknown key"),
         (f'[posture.pcrs]\n07 = ["{SEVEN}"]\n', 2, "unknown key"),

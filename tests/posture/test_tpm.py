@@ -275,6 +275,14 @@ def test_a_statement_cannot_claim_what_only_the_tpm_gives(tpm, verifier, name):
     refused(verifier, quoted(tpm, PostureStatement("host-1", 1, NONCE, {name: "00" * 32})), "only the TPM")
 
 
+def test_H20_a_statement_in_a_quote_does_not_say_that_nobody_debugs_it(tpm, verifier):
+    """It stays the kernel's word, and for itself it counts no more than in a statement alone."""
+    for said, believed in (("disabled", {}), ("enabled", {"debug": "enabled"})):
+        evidence = quoted(tpm, PostureStatement("host-1", 1, NONCE, {"debug": said}))
+        shown = verifier.verify(evidence, BINDING, NONCE).measurements
+        assert {name: word for name, word in shown.items() if name == "debug"} == believed
+
+
 @pytest.mark.parametrize("tool", ["gettime", "certify"])
 def test_another_attestation_of_the_same_key_is_no_quote(tpm, tmp_path, verifier, evidence, tool):
     """What the same key truly attests of a clock or of a key is not read as registers."""

@@ -19,6 +19,8 @@ __all__ = ["PCRS", "Reference", "read_reference"]
 
 #: PCR indices of the PC Client platform (TCG PC Client Platform TPM Profile, section 4.6).
 PCRS = range(24)
+#: "Debug" and "application support" can be reset from locality 0 (the same profile).
+_RESETTABLE = ("16", "23")
 
 _LISTS = {"kernels": "kernel", "packages": "packages", "programs": "program"}
 _SWITCHES = ("secure_boot", "disk_encryption")
@@ -102,6 +104,9 @@ def _read_boot(posture: Table) -> dict[str, frozenset[str]]:
     pcrs = posture.table("pcrs")
     names = [str(index) for index in PCRS]
     pcrs.allow_only(*names)
+    for name in _RESETTABLE:
+        if pcrs.has(name):
+            raise pcrs.error("any program can reset this register and fill it as it likes", name)
     boot = {f"pcr.{name}": _read_digests(pcrs, name) for name in names if pcrs.has(name)}
     if posture.has("pcrs") and not boot:
         raise posture.error("expected at least one PCR", "pcrs")

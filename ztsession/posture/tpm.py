@@ -97,7 +97,7 @@ class TpmVerifier:
         except WireError as error:
             raise EvidenceError(f"the TPM evidence is malformed: {error}") from None
         _check_statement(statement, device, nonce)
-        measurements = {**statement.measurements, **quoted, **_check_events(claim)}
+        measurements = {**statement.believed, **quoted, **_check_events(claim)}
         return VerifiedPosture(device.name, statement.collected_at, measurements, hardware=True)
 
     def _signer(self, claim: TpmEvidence) -> Device:
