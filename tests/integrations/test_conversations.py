@@ -113,6 +113,17 @@ def test_established_conversations_take_no_place_of_those_that_begin(clock: Manu
     assert kept.take(many[-1])
 
 
+def test_clients_whose_source_nobody_names_are_not_one_source(clock: ManualClock):
+    """Behind a Unix socket they share all of the places, and make room only when these are taken."""
+    kept = Conversations(clock, half_open_max=8, established_max=16)
+    first, _ = begun(kept, "", established=True)
+    others = [begun(kept, "", established=True) for _ in range(15)]
+    assert [peer.told for _, peer in others] == [0] * 15
+    begun(kept, "", established=True)
+    assert kept.take(first) is None
+    assert kept.take(others[0][0])
+
+
 def test_close_ends_all_and_what_comes_back_later_is_dropped(clock: ManualClock):
     """Also those in use; each is told once."""
     kept = Conversations(clock)

@@ -692,3 +692,41 @@ async def test_the_lifespan_ends_conversations_and_what_is_not_http_is_closed(ta
         {"type": "lifespan.shutdown.complete"},
     ]
     assert len(app._conversations) == 0
+
+
+@pytest.mark.asyncio
+async def test_D4_questions_that_were_left_behind_stay_counted_for_their_source(talks: Talks):
+    """Where a server ends the requests of clients that leave, the threads that still wait for them are
+    theirs; another source's question finds one.
+    """
+    app, asked = AuthorityApp(talks, requests_max=64), list[asyncio.Task[list[Any]]]()
+
+    async def ask(client: str) -> list[Any]:
+        body, sent = [{"type": "http.request", "body": question(20_000)}], list[Any]()
+        scope = {"type": "http", "method": "POST", "path": "/v1/feed", "client": (client, 1)}
+        scope["headers"] = [(b"content-type", b"application/octet-stream")]
+
+        async def receive() -> Any:
+            return body.pop()
+
+        async def send(event: Any) -> None:
+            sent.append(event)
+
+        await app(scope, receive, send)
+        return sent
+
+    for _ in range(4):
+        asked.append(asyncio.create_task(ask("192.0.2.1")))
+        assert await asyncio.to_thread(talks.waiting.acquire, timeout=20)
+        asked[-1].cancel()
+    await asyncio.wait(asked)
+    assert (await ask("192.0.2.1"))[0]["status"] == 503
+    other = asyncio.create_task(ask("192.0.2.2"))
+    assert await asyncio.to_thread(talks.waiting.acquire, timeout=20)
+    talks.gate.set()
+    assert (await other)[0]["status"] == 200
+    async with asyncio.timeout(20):
+        while len(app._workers._shares):
+            await asyncio.sleep(0.005)
+    assert (await ask("192.0.2.1"))[0]["status"] == 200
+    app.close()

@@ -70,9 +70,10 @@ class AuthorityApp:
         are only those. One source has a sixteenth of ``requests_max`` at once.
         """
         self._authority, self._points = authority, dict(points or {})
-        self._workers = Workers(workers=workers)
+        share = max(1, requests_max // 16)
+        self._workers = Workers(workers=workers, per_source_max=share)
         self._conversations = Conversations(clock)
-        self._shares, self._requests = Shares(max(1, requests_max // 16)), 0
+        self._shares, self._requests = Shares(share), 0
         self._requests_max = requests_max
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -154,9 +155,9 @@ class AuthorityApp:
             # It would keep a worker waiting that clients need.
             raise Problem(400, "questions for changes go to /v1/feed")
         if name is not None:
-            return await self._continue(name, body)
+            return await self._continue(request, name, body)
         name, held = self._conversations.begin(request.source, self._connection(request))
-        answer = await self._exchange(held, body, new=True)
+        answer = await self._exchange(request, held, body, new=True)
         if len(answer) <= CookieDemand.max_bytes:
             # A cookie demand or a refusal: nothing is kept for who has not come through the gate.
             self._conversations.end(held)
@@ -164,19 +165,19 @@ class AuthorityApp:
         self._put_back(held)
         return Answer(200, answer, ((CONVERSATION_HEADER, name),))
 
-    async def _continue(self, name: str, body: bytes) -> Answer:
+    async def _continue(self, request: Request, name: str, body: bytes) -> Answer:
         if self._conversations.in_use(name):
             raise Problem(409, "this conversation's last message is not answered yet")
         held = self._conversations.take(name)
         if held is None:
             raise Problem(410, "this conversation is over, begin another")
-        answer = await self._exchange(held, body, new=False)
+        answer = await self._exchange(request, held, body, new=False)
         self._put_back(held)
         return Answer(200, answer)
 
-    async def _exchange(self, held: Held, body: bytes, *, new: bool) -> bytes:
+    async def _exchange(self, request: Request, held: Held, body: bytes, *, new: bool) -> bytes:
         try:
-            return await self._workers.exchange(held.conversation.exchange, body)
+            return await self._workers.exchange(held.conversation.exchange, body, request.source)
         except Overloaded:
             # It was not even begun; but of a new one nobody knows the name.
             self._conversations.end(held) if new else self._put_back(held)
@@ -205,13 +206,14 @@ class AuthorityApp:
     async def _once(self, request: Request, body: bytes) -> Answer:
         connection = self._connection(request)
         try:
-            return Answer(200, await self._workers.exchange(connection.exchange, body))
+            return Answer(200, await self._workers.exchange(connection.exchange, body, request.source))
         finally:
             hang_up(connection)
 
     async def _installation(self, request: Request) -> Answer:
         point = self._points[request.path.split("/")[-2]]
-        return Answer(200, await self._workers.exchange(point.exchange, await request.body()))
+        body = await request.body()
+        return Answer(200, await self._workers.exchange(point.exchange, body, request.source))
 
     def _connection(self, request: Request) -> Transport:
         if self._authority is None:

@@ -54,7 +54,7 @@ class Conversations:
         half_open_max: int = HALF_OPEN_MAX,
         established_max: int = ESTABLISHED_MAX,
     ) -> None:
-        """``clock`` counts seconds. One source has an eighth of the places of each kind."""
+        """``clock`` counts seconds. One source has an eighth of the places of each kind; the empty one has all."""
         self._clock = clock
         self._half_open_max, self._established_max = half_open_max, established_max
         self._shares, self._half_open = Shares(max(1, half_open_max // 8)), 0
@@ -97,7 +97,7 @@ class Conversations:
             self._leave_half_open(held)
             held.established = True
         if held.established:
-            self._make_room(held.network)
+            self._make_room(held)
         waits_s, pile = (float(IDLE_S), self._old) if held.established else (HALF_OPEN_S, self._young)
         held.until = self._clock() + waits_s
         pile[held.key] = held
@@ -126,8 +126,9 @@ class Conversations:
         self._half_open -= 1
         self._shares.give_back(held.source)
 
-    def _make_room(self, network: bytes) -> None:
-        own = [held for held in self._old.values() if held.network == network]
+    def _make_room(self, newest: Held) -> None:
+        # Behind a server that names no client all would be one source.
+        own = [held for held in self._old.values() if newest.source and held.network == newest.network]
         if len(own) >= max(1, self._established_max // 8):
             self.end(own[0])
         elif len(self._old) >= self._established_max:

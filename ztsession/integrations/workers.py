@@ -2,7 +2,8 @@
 
 A decision is on disk before it is told, and one fsync on the loop would hold up every connection there is.
 Polls have threads of their own: an enforcement point's question for changes may wait a minute for its answer,
-and as many of them as there are workers would keep every client out.
+and as many of them as there are workers would keep every client out. Whoever leaves before his answer leaves
+a thread at work for him, which stays counted as his until it is done.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from ztsession.bus.feed import FeedRequest
 from ztsession.errors import Overloaded, WireError
+from ztsession.integrations.shares import Shares
 
 __all__ = ["Workers", "feed_request"]
 
@@ -25,20 +28,29 @@ class Workers:
     """Runs blocking calls for one event loop, a bounded number at once and a bounded number in waiting."""
 
     def __init__(
-        self, *, workers: int = WORKERS, waiting_max: int = WAITING_MAX, polls_max: int = POLLS_MAX
+        self,
+        *,
+        workers: int = WORKERS,
+        waiting_max: int = WAITING_MAX,
+        polls_max: int = POLLS_MAX,
+        per_source_max: int = WAITING_MAX,
     ) -> None:
         """Threads are started as they are needed; ``close`` them."""
         self._work = _Pool("ztsession-worker", workers, workers + waiting_max)
         self._polls = _Pool("ztsession-poll", polls_max, polls_max)
+        self._shares = Shares(per_source_max)
 
-    async def exchange(self, exchange: Callable[[bytes], bytes], message: bytes) -> bytes:
-        """Run ``exchange(message)`` where it belongs; Overloaded at once when there is no room for it.
+    async def exchange(self, exchange: Callable[[bytes], bytes], message: bytes, source: str = "") -> bytes:
+        """Run ``exchange(message)`` where it belongs; Overloaded at once when there is no room for it, or
+        ``source`` has its share under way.
 
         When the caller is cancelled the call goes on to its end, and its result is dropped.
         """
         asked = feed_request(message)
         pool = self._polls if asked is not None and asked.wait_ms else self._work
-        return await pool.run(exchange, message)
+        if not self._shares.take(source):
+            raise Overloaded("this source has enough to be done already")
+        return await pool.run(exchange, message, partial(self._shares.give_back, source))
 
     def close(self) -> None:
         """Take no more work; what is under way ends by itself."""
@@ -59,12 +71,19 @@ class _Pool:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._calls_max, self._calls = calls_max, 0
 
-    async def run(self, call: Callable[[bytes], bytes], message: bytes) -> bytes:
-        if self._calls >= self._calls_max:
-            raise Overloaded("too much is to be done already")
+    async def run(
+        self, call: Callable[[bytes], bytes], message: bytes, afterwards: Callable[[], None]
+    ) -> bytes:
         loop = asyncio.get_running_loop()
-        future = self._executor.submit(call, message)
+        try:
+            if self._calls >= self._calls_max:
+                raise Overloaded("too much is to be done already")
+            future = self._executor.submit(call, message)
+        except BaseException:
+            afterwards()
+            raise
         self._calls += 1
+        future.add_done_callback(lambda _: afterwards())
         future.add_done_callback(lambda _: self._done(loop))
         return await asyncio.wrap_future(future)
 
