@@ -624,6 +624,47 @@ def test_H19_a_renewal_needs_posture_made_for_its_nonce(house: Any):
     assert session.renew()
 
 
+def ages(house: Any, max_age_s: int) -> None:
+    """The operator says how old posture may be."""
+    with (house.rules / "devices.toml").open("a") as file:
+        file.write(f"\n[posture]\nmax_age_s = {max_age_s}\n")
+
+
+def test_H19_posture_that_has_become_old_is_shown_again_with_a_step_up(house: Any):
+    """A code gives no wider grant to a device last seen longer ago than the operator allows."""
+    ages(house, 120)
+    trader = Trader(house, mfa=False)
+    session = trader.connect()
+    object.__setattr__(session._subject, "posture", None)
+    trader.clock.ahead_s += 150
+    with pytest.raises(StepUpRequired, match="posture"):
+        session.step_up(mfa=trader.prover)
+    assert [record.id for record in trader.authority.sessions()] == [session.id]
+    session = trader.connect()
+    trader.signal("behaviour", session=session.id)
+    trader.clock.ahead_s += 150
+    stepped = session.step_up(mfa=trader.prover)
+    assert (stepped.assurance, trader.mode(stepped)) == (2, zts.Mode.NORMAL)
+
+
+def test_H19_a_client_that_waits_long_with_its_factor_shows_its_posture_again(house: Any):
+    """Between the handshake and the code that it demands, posture grows old as at any other time."""
+    ages(house, 120)
+    trader = Trader(house, mfa=True)
+
+    def late() -> str:
+        trader.clock.ahead_s += 150
+        return trader.code()
+
+    shown: list[bytes] = []
+    device = zts.DevicePosture(
+        "host-1", house.device.signing_seed, measure=lambda: shown.append(b"") or {}, clock=trader.clock
+    )
+    assert trader.connect(posture=device, mfa=TotpProver(trader.next_code)) and len(shown) == 1
+    assert trader.connect(posture=device, mfa=TotpProver(late)).assurance == 2
+    assert len(shown) == 3
+
+
 class _Stale:
     def __init__(self, device: Any) -> None:
         self._device = device

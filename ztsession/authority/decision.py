@@ -16,7 +16,7 @@ from ztsession.errors import EvidenceError, HandshakeError
 from ztsession.handshake.binding import binding
 from ztsession.handshake.messages import Proof
 from ztsession.identity.protocol import IdentityVerifier, VerifiedIdentity
-from ztsession.identity.subjects import SubjectRegistry
+from ztsession.identity.subjects import Subject, SubjectRegistry
 from ztsession.mfa.factors import Factors
 from ztsession.mfa.protocol import FactorShown
 from ztsession.policy.attributes import SubjectAttributes
@@ -83,19 +83,31 @@ class Decider:
         """What still holds of a session's evidence: all of it but the posture. EvidenceError if the subject
         or its credential is not what it was.
         """
-        # Asked by the credential: it may have been given to somebody else meanwhile.
-        subject = self._subjects.holder(basis.credential)
-        if subject is None or subject.name != record.subject:
-            raise EvidenceError("the subject is no longer enrolled with the credential of this session")
-        if record.device != NO_DEVICE and not self._appraiser.knows(record.device):
-            raise EvidenceError("the device of this session is no longer enrolled")
-        identity = subject.identity(basis.identity_assurance, basis.credential, basis.until or None)
         device = "" if record.device == NO_DEVICE else record.device
+        subject = self._enrolled(basis.credential, record.subject, device)
+        identity = subject.identity(basis.identity_assurance, basis.credential, basis.until or None)
         return Judged(identity, Appraisal({}, device), basis.authenticated_at, basis.shown)
+
+    def still(self, judged: Judged) -> Judged:
+        """What was judged before, by what is enrolled now: a subject may have lost a role, or everything,
+        since its evidence was looked at. EvidenceError as above.
+        """
+        who = judged.identity
+        subject = self._enrolled(who.credential, who.subject, judged.appraisal.device)
+        return replace(judged, identity=subject.identity(who.assurance, who.credential, who.until))
+
+    def _enrolled(self, credential: str, name: str, device: str) -> Subject:
+        # Asked by the credential: it may have been given to somebody else meanwhile.
+        subject = self._subjects.holder(credential)
+        if subject is None or subject.name != name:
+            raise EvidenceError("the subject is no longer enrolled with the credential of this session")
+        if device and not self._appraiser.knows(device):
+            raise EvidenceError("the device of this session is no longer enrolled")
+        return subject
 
     def missing(self, judged: Judged) -> list[str]:
         """What must be shown before anything is granted: "posture", "mfa". HandshakeError if it cannot be."""
-        missing = []
+        missing = self.aged(judged)
         if "posture" in self.required and not judged.appraisal.device:
             missing.append("posture")
         subject = self._subjects.named(judged.identity.subject)
@@ -104,6 +116,12 @@ class Decider:
                 raise HandshakeError(f"{subject.name} needs a second factor and has none enrolled")
             missing.append("mfa")
         return missing
+
+    def aged(self, judged: Judged) -> list[str]:
+        """"posture" if what was shown of the device has become too old to decide by (H19)."""
+        appraisal = judged.appraisal
+        old = self._clock() - appraisal.collected_at > self._appraiser.max_age_s
+        return ["posture"] if appraisal.device and old else []
 
     def enrolled(self, subject: str) -> bool:
         """Whether a subject of this name is enrolled, in the file or at run time."""

@@ -126,7 +126,8 @@ class FrontDesk:
         """
         if not (supplement.posture or supplement.mfa):
             decider = self._decider()
-            return self._ask(standing, [], decider.factors(standing.judged.identity))
+            factors = decider.factors(standing.judged.identity)
+            return self._ask(standing, decider.aged(standing.judged), factors)
         wrong = replace(standing, tries=standing.tries + 1)
         return self._decided(
             lambda decider: self._add(decider, standing, supplement), standing.static_key, wrong
@@ -206,6 +207,8 @@ class FrontDesk:
 
     def _decide(self, decider: Decider, standing: Standing) -> Decided:
         self._sweep()
+        # Whoever was taken out while the evidence was looked at, or since it was shown, is out (H14).
+        standing = replace(standing, judged=decider.still(standing.judged))
         factors = decider.factors(standing.judged.identity)
         missing = decider.missing(standing.judged)
         if not missing:

@@ -99,7 +99,9 @@ def step_up(
     wider = replace(subject, scopes=tuple(scopes) or subject.scopes)
     # Evidence answers what was known when it was asked for, so it is asked for now.
     asked = yield from _supplemented(held.through, Supplement())
-    outcome = replace(asked, status="step-up", missing=_wanted(mfa, posture))
+    outcome = replace(asked, status="step-up", missing=_wanted(mfa, posture, asked.missing))
+    # Posture that has become too old is shown again unasked.
+    posture = posture or subject.posture
     return (yield from _settled(wider, held.through, outcome, mfa, posture, asked_scopes=list(scopes)))
 
 
@@ -240,5 +242,6 @@ def _bound(subject: Subject, kind: EvidenceKind, handshake_hash: bytes) -> bytes
     return binding(kind, handshake_hash, subject.static_public)
 
 
-def _wanted(mfa: MfaProver | None, posture: PostureProver | None) -> list[str]:
-    return [what for what, prover in (("posture", posture), ("mfa", mfa)) if prover is not None]
+def _wanted(mfa: MfaProver | None, posture: PostureProver | None, asked: Sequence[str]) -> list[str]:
+    given = (("posture", posture), ("mfa", mfa))
+    return [what for what, prover in given if prover is not None or what in asked]
