@@ -334,13 +334,15 @@ class Authority:
 
     def _end_unenrolled(self) -> int:
         ended = 0
-        for record in self._live():
-            try:
-                if record.basis:
-                    self.decider.known(record, Basis.from_bytes(record.basis))
-            except EvidenceError as error:
-                self.revoke(record.id, why=str(error))
-                ended += 1
+        # Whoever is being granted a session right now is on the list, or finds out under the same lock.
+        with self._lock:
+            for record in self._live():
+                try:
+                    if record.basis:
+                        self.decider.known(record, Basis.from_bytes(record.basis))
+                except EvidenceError as error:
+                    self.revoke(record.id, why=str(error))
+                    ended += 1
         return ended
 
     def _sweep(self) -> None:

@@ -1,0 +1,87 @@
+"""What happens between two steps of one client: enrolments, signals and revocations come whenever they come."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+import pytest
+from test_going_on import Trader
+
+import ztsession as zts
+from ztsession.errors import HandshakeError, Revoked, ZtsError
+from ztsession.identity.subjects import Subject, ed25519_credential
+from ztsession.mfa.prover import TotpProver
+
+ROLE_POLICY = 'permit (principal, action, resource) when { principal.roles.contains("trading") };\n'
+
+
+def causes(house: Any) -> list[str]:
+    """Why the Authority refused somebody, as audited."""
+    entries = [json.loads(line) for line in (house.state / "audit.jsonl").read_text().splitlines()]
+    return [entry["cause"] for entry in entries if entry["event"] == "handshake.refused"]
+
+
+# ---- Enrolment between two steps
+
+
+def test_H14_who_is_taken_out_between_key_and_code_is_granted_nothing(house: Any):
+    """Taken out while a second factor is awaited, a subject gets no session, with the code or without it."""
+    trader = Trader(house, mfa=True)
+    assert trader.connect(mfa=trader.prover)
+    file = house.rules / "subjects.toml"
+    enrolled = file.read_text()
+
+    def code() -> str:
+        house.enrol(zts.Ed25519Identity.generate("somebody-else"))
+        trader.authority.reload()
+        return trader.next_code()
+
+    with pytest.raises(HandshakeError):
+        trader.connect(mfa=TotpProver(code))
+    assert any("no longer enrolled" in cause for cause in causes(house))
+    assert trader.authority.sessions() == []
+    file.write_text(enrolled)
+    trader.authority.reload()
+    assert trader.connect(mfa=trader.prover)
+
+
+def test_H14_a_role_that_was_taken_away_comes_back_by_no_step_up(house: Any):
+    """More evidence in an old channel is judged by what the subject is now, not by what it was then."""
+    trader = Trader(house, mfa=False)
+    (house.rules / "all.cedar").write_text(ROLE_POLICY)
+    file = house.rules / "subjects.toml"
+    file.write_text(trader.identity.registry_entry("human", roles=("trading",), desk="rates"))
+    trader.authority.reload()
+    session = trader.connect().step_up(mfa=trader.prover)
+    file.write_text(trader.identity.registry_entry("human", desk="rates"))
+    trader.authority.reload()
+    with pytest.raises(HandshakeError):
+        session.step_up(mfa=trader.prover)
+    assert any("the policies allow trader-1 none of" in cause for cause in causes(house))
+
+
+def test_H14_who_is_taken_out_while_being_judged_is_granted_nothing(house: Any):
+    """A subject removed after its evidence held and before the session is written gets none."""
+    authority, leaver = house.authority(), zts.Ed25519Identity.generate("algo-9")
+    credential = ed25519_credential(leaver.public_key)
+    authority.enrolment.subject(Subject("algo-9", "algorithm", ("trading",), "rates", (credential,)))
+    assert house.connect(authority, identity=leaver)
+    came = list[object]()
+
+    def connect() -> None:
+        try:
+            came.append(house.connect(authority, identity=leaver))
+        except ZtsError as error:
+            came.append(error)
+
+    with authority._lock:
+        thread = threading.Thread(target=connect)
+        thread.start()
+        time.sleep(0.3)  # it is judged, and waits for its turn to be decided
+        authority.enrolment.remove_subject("algo-9")
+    thread.join()
+    assert isinstance(came[0], HandshakeError)
+    assert authority.sessions() == []
