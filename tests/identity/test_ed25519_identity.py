@@ -15,7 +15,15 @@ from ztsession.identity import (
     VerifiedIdentity,
 )
 from ztsession.identity.ed25519 import Ed25519Evidence
-from ztsession.identity.subjects import FileSubjects
+from ztsession.identity.subjects import (
+    AllSubjects,
+    FileSubjects,
+    StoredSubjects,
+    Subject,
+    ed25519_credential,
+)
+from ztsession.store.enrolments import SqliteEnrolments
+from ztsession.store.sqlite import SqliteStore
 from ztsession.wire import digest
 
 BINDING = bytes(range(32))
@@ -92,6 +100,19 @@ def test_H11_a_malleable_signature_is_refused(registry, algo):
     twin = Ed25519Evidence(evidence.subject, evidence.signature[:32] + s.to_bytes(32, "little"))
     with pytest.raises(EvidenceError, match="malleable"):
         registry.verify(twin.to_bytes(), BINDING)
+
+
+def test_H2_a_key_of_the_file_proves_no_other_name_of_the_table(subjects, algo, tmp_path):
+    """Who has a key in the operator's file is nobody else by it, whatever was enrolled at run time."""
+    double = Ed25519Identity("double", algo.signing_seed, algo.static_private)
+    with SqliteStore(tmp_path / "state.db") as store:
+        stored = StoredSubjects(SqliteEnrolments(store))
+        stored.enrol(Subject("double", "human", credentials=(ed25519_credential(algo.public_key),)))
+        assert Ed25519Verifier(stored).verify(double.prove(BINDING), BINDING).subject == "double"
+        both = Ed25519Verifier(AllSubjects(subjects, stored))
+        with pytest.raises(EvidenceError, match="belongs to another"):
+            both.verify(double.prove(BINDING), BINDING)
+        assert both.verify(algo.prove(BINDING), BINDING).subject == "algo-7"
 
 
 def test_H14_a_subject_taken_out_is_refused_after_reload(registry, subjects, path, algo, other):

@@ -282,7 +282,7 @@ def test_two_subjects_with_one_credential_are_refused(stored, enrolments):
     before = contents(enrolments)
     for taken in EVERY:
         with pytest.raises(ConfigurationError, match="belongs to algo-7"):
-            stored.enrol(replace(ADA, credentials=(*ADA.credentials, taken)))
+            stored.enrol(replace(ADA, credentials=("dns:ada.firm.example", taken)))
         assert contents(enrolments) == before
     stored.enrol(ADA)
     with pytest.raises(ConfigurationError, match="belongs to algo-7"):
@@ -357,6 +357,16 @@ def test_enrolments_outlive_the_process_and_are_seen_by_others(tmp_path):
         assert here.holder(SPIFFE) is None
     with SqliteStore(path) as later:
         assert StoredSubjects(SqliteEnrolments(later)).named(ADA.name) == ADA
+
+
+def test_a_subject_has_one_ed25519_key(stored, enrolments):
+    """Evidence by a key says the name alone, so a second key, which could never prove it, is refused."""
+    keys = tuple(map(ed25519_credential, (KEY, OTHER_KEY)))
+    with pytest.raises(ConfigurationError, match="at most one Ed25519 key"):
+        stored.enrol(replace(ADA, credentials=keys))
+    assert contents(enrolments) == []
+    stored.enrol(replace(ADA, credentials=(keys[0], SPIFFE)))
+    assert stored.holder(keys[0]) == stored.holder(SPIFFE)
 
 
 # ---- Both

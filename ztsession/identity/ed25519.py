@@ -127,6 +127,9 @@ class Ed25519Verifier:
         verify(key, _signed(claim.subject, binding), claim.signature)
         if subject is None or not credential:
             raise EvidenceError("the subject is not enrolled with an Ed25519 key")
+        # Of two registries the first is right: a key that it gives to another is not this subject's.
+        if self._subjects.holder(credential) != subject:
+            raise EvidenceError("the subject's key belongs to another, whom the operator's file names")
         return subject.identity(ASSURANCE, credential)
 
 

@@ -56,6 +56,9 @@ class Subject:
             raise ConfigurationError(f"kind: expected one of {', '.join(KINDS)}")
         if self.mfa and self.kind != "human":
             raise ConfigurationError("mfa: expected only of humans, nobody else has a second factor to show")
+        # The evidence names the subject and not the key: a second one would never be asked for.
+        if sum(each.startswith(ed25519_credential(b"")) for each in self.credentials) > 1:
+            raise ConfigurationError("credentials: expected at most one Ed25519 key")
 
     def identity(self, assurance: int, credential: str, until: int | None = None) -> VerifiedIdentity:
         """Return what it means that ``credential`` was proven at this assurance (1 to 3)."""
