@@ -656,11 +656,15 @@ def test_H19_a_client_that_waits_long_with_its_factor_shows_its_posture_again(ho
         trader.clock.ahead_s += 150
         return trader.code()
 
-    shown: list[bytes] = []
-    device = zts.DevicePosture(
-        "host-1", house.device.signing_seed, measure=lambda: shown.append(b"") or {}, clock=trader.clock
-    )
-    assert trader.connect(posture=device, mfa=TotpProver(trader.next_code)) and len(shown) == 1
+    shown: list[int] = []
+
+    def measure() -> dict[str, str]:
+        shown.append(len(shown))
+        return {}
+
+    device = zts.DevicePosture("host-1", house.device.signing_seed, measure=measure, clock=trader.clock)
+    assert trader.connect(posture=device, mfa=TotpProver(trader.next_code)).assurance == 2
+    assert len(shown) == 1
     assert trader.connect(posture=device, mfa=TotpProver(late)).assurance == 2
     assert len(shown) == 3
 
