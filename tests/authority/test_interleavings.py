@@ -1,4 +1,4 @@
-"""What happens between two steps of one client: enrolments, signals and revocations come whenever they come."""
+"""What happens between two steps of one client: enrolments, signals and revocations come at any moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from test_going_on import Trader
 
 import ztsession as zts
-from ztsession.errors import HandshakeError, Revoked, ZtsError
+from ztsession.errors import HandshakeError, ZtsError
 from ztsession.identity.subjects import Subject, ed25519_credential
 from ztsession.mfa.prover import TotpProver
 

@@ -97,20 +97,6 @@ class Decider:
         return replace(judged, identity=subject.identity(who.assurance, who.credential, who.until))
 
     def _enrolled(self, credential: str, name: str, device: str) -> Subject:
-        device = "" if record.device == NO_DEVICE else record.device
-        subject = self._enrolled(basis.credential, record.subject, device)
-        identity = subject.identity(basis.identity_assurance, basis.credential, basis.until or None)
-        return Judged(identity, Appraisal({}, device), basis.authenticated_at, basis.shown)
-
-    def still(self, judged: Judged) -> Judged:
-        """What was judged before, by what is enrolled now: a subject may have lost a role, or everything,
-        since its evidence was looked at. EvidenceError as above.
-        """
-        who = judged.identity
-        subject = self._enrolled(who.credential, who.subject, judged.appraisal.device)
-        return replace(judged, identity=subject.identity(who.assurance, who.credential, who.until))
-
-    def _enrolled(self, credential: str, name: str, device: str) -> Subject:
         # Asked by the credential: it may have been given to somebody else meanwhile.
         subject = self._subjects.holder(credential)
         if subject is None or subject.name != name:
