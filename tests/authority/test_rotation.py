@@ -290,6 +290,25 @@ def test_a_signer_that_signs_with_another_key_is_not_staged(site: Site):
     assert site.changes._last == 0
 
 
+def test_a_key_that_is_or_was_in_use_is_not_staged_again(site: Site):
+    """Its end would end the key of now, or no point would believe it: nothing is told, nothing changes."""
+    one, two = SeedSigner(b"\x01" * 32), SeedSigner(b"\x02" * 32)
+    for signer in (one, two):
+        site.rotation.stage_signing_key(signer=signer)
+        site.rotation.activate_signing_key(overlap_s=0)
+    for signer in (one, two):  # one is old, two is current
+        ring, told = site.keys.ring, site.authority._store.last_change()
+        with pytest.raises(ConfigurationError, match="another key"):
+            site.rotation.stage_signing_key(signer=signer)
+        assert (site.keys.ring, site.authority._store.last_change()) == (ring, told)
+    for _ in range(2):
+        site.rotation.retire_signing_key(overlap_s=0)
+    with pytest.raises(ConfigurationError, match="another key"):
+        site.rotation.stage_signing_key(signer=one)
+    assert site.rotation.stage_signing_key(signer=SeedSigner(b"\x03" * 32))
+    assert site.installs(site.session(), site.point(two.public_key))
+
+
 def test_what_was_said_of_keys_is_said_again_before_it_is_forgotten(site: Site):
     """Months later a point that starts anew knows which keys are good and which are over."""
     key = site.activated()

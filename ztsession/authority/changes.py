@@ -62,6 +62,16 @@ class ChangeLog:
         """
         return self._append(Change.retire_key(name))
 
+    def has_ended(self, name: bytes) -> bool:
+        """Whether :meth:`write_retired_key` was ever said of this key."""
+        last = self._forgotten
+        while stored := self._store.changes_after(last, limit=1000):
+            last = stored[-1].number
+            changes = [Change.from_bytes(row.data) for row in stored]
+            if any((change.what, change.key) == ("retire-key", name) for change in changes):
+                return True
+        return False
+
     def publish(self, changes: Sequence[Change]) -> None:
         """Push what is durable by now: to this process at once, to those who wait at their sockets."""
         for change in changes:
