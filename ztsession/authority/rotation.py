@@ -186,7 +186,9 @@ class Rotation:
         if staged is None:
             # Its end would end the key of now; and one whose end was told is believed never again.
             if public in [key.public for key in ring.signing] or self._changes.has_ended(public):
-                raise ConfigurationError(f"the signing key {public.hex()} is or was in use: stage another key")
+                raise ConfigurationError(
+                    f"the signing key {public.hex()} is or was in use: stage another key"
+                )
             after = ring.with_new_signing(self._now(), public)
             self._audit.record("rotation.signing.staged", public=after.signing_key(MADE).public)
             return after
