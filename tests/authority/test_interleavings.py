@@ -85,3 +85,52 @@ def test_H14_who_is_taken_out_while_being_judged_is_granted_nothing(house: Any):
     thread.join()
     assert isinstance(came[0], HandshakeError)
     assert authority.sessions() == []
+
+
+# ---- Signals between two steps
+
+
+def drift(trader: Trader, level: zts.Level) -> None:
+    """Something happened to the trader's host."""
+    trader.signals += 1
+    name = f"drift-{trader.signals}"
+    trader.authority.signal(zts.Signal(name, "posture-drift", level, "test", time.time(), device="host-1"))
+
+
+def test_H21_a_code_does_not_answer_what_happened_after_posture_was_asked_for(house: Any):
+    """A signal that comes while evidence is made stands against the session, although a factor follows it."""
+    trader = Trader(house, mfa=True)
+    seed, told = house.device.signing_seed, list[zts.Level]()
+
+    def measure() -> dict[str, Any]:
+        for level in told:
+            drift(trader, level)
+        return {}
+
+    device = zts.DevicePosture("host-1", seed, measure=measure, clock=trader.clock)
+    assert trader.mode(trader.connect(posture=device, mfa=trader.prover)) is zts.Mode.NORMAL
+    told = [zts.Level.MEDIUM]
+    assert trader.mode(trader.connect(posture=device, mfa=trader.prover)) is zts.Mode.RESTRICTED
+    told = [zts.Level.HIGH]
+    with pytest.raises(HandshakeError):
+        trader.connect(posture=device, mfa=trader.prover)
+    assert "would begin SUSPENDED" in causes(house)[-1]
+
+
+def test_H21_a_wrong_code_does_not_make_older_evidence_newer(house: Any):
+    """What happens while a factor is awaited stands, however often another nonce is given out meanwhile."""
+    trader = Trader(house, mfa=True)
+    codes = list[str]()
+
+    def code() -> str:
+        if codes:
+            return trader.next_code()
+        drift(trader, zts.Level.HIGH)
+        codes.append("000000" if trader.code() != "000000" else "000001")
+        return codes[0]
+
+    with pytest.raises(HandshakeError):
+        trader.connect(mfa=TotpProver(code))
+    assert any("would begin SUSPENDED" in cause for cause in causes(house))
+    assert trader.authority.sessions() == []
+    assert trader.connect(mfa=trader.prover)

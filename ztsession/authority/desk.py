@@ -150,6 +150,7 @@ class FrontDesk:
             session_secret=presented.session_secret,
             nonce=presented.nonce,
             mark=presented.mark,
+            first_mark=presented.mark,
             supersedes=presented.hello.supersedes,
         )
 

@@ -120,7 +120,9 @@ class Granting:
         if replaced is not None and replaced.renewed:
             old = replaced.record.id
             return self._risk.renew(session, old, mark=standing.mark, answers=standing.answers)
-        return self._risk.open(session, judged.identity.subject, judged.device, mark=standing.mark)
+        self._risk.open(session, judged.identity.subject, judged.device, mark=standing.first_mark)
+        self._risk.stepped_up(session, standing.mark, standing.answers)
+        return self._risk.session(session)
 
     def _let_go(self, replaced: _Replaced, now: int) -> None:
         if replaced.renewed:

@@ -63,6 +63,8 @@ class Standing:
     mark: int
     session: bytes = b""
     supersedes: bytes = b""
+    #: The risk engine's count when the first evidence was asked for, which no later nonce makes newer (H21).
+    first_mark: int = 0
     #: Which kinds of signals the evidence that was shown last can answer.
     answers: frozenset[str] = frozenset()
     tries: int = 0

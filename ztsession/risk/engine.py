@@ -111,11 +111,15 @@ class RiskEngine:
         with self._lock:
             return self._arrived
 
-    def stepped_up(self, session: bytes, mark: int) -> list[ModeChange]:
-        """More assurance or fresh posture held: lifts what it answers, to MEDIUM; SessionEnded if unknown."""
+    def stepped_up(
+        self, session: bytes, mark: int, answers: frozenset[str] = ANSWERED_BY_EVIDENCE
+    ) -> list[ModeChange]:
+        """More assurance or fresh posture held: lifts what it answers, to MEDIUM, of the kinds ``answers``;
+        SessionEnded if unknown.
+        """
         with self._lock:
             risk = self._of(session)
-            return self._replace([(risk, risk.stepped_up(mark))])
+            return self._replace([(risk, risk.stepped_up(mark, answers))])
 
     def reauthenticated(self, session: bytes, mark: int) -> list[ModeChange]:
         """Full fresh evidence held: lifts what it answers, up to HIGH; SessionEnded if unknown."""
