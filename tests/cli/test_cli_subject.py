@@ -137,6 +137,9 @@ SPELLINGS = [
     ({"spiffe_id": ""}, False),
     ({"dns_name": "Algo-8.firm.example"}, True),
     ({"dns_name": "algo 8"}, False),
+    ({"dns_name": "https://algo-8.firm.example"}, False),
+    ({"dns_name": "algo-8.firm.example."}, False),
+    ({"oidc_issuer": "https://", "oidc_subject": "x"}, False),
     ({"dns_name": "аlgo-8"}, False),  # noqa: RUF001 - the first letter is Cyrillic
     ({"dns_name": ""}, False),
     ({"oidc_issuer": ISSUER, "oidc_subject": "00u1x8"}, True),

@@ -164,11 +164,12 @@ def test_every_credential_of_the_file_is_found(path):
 
 def test_credentials_of_two_kinds_never_look_alike(path):
     """Whatever an operator writes into one way, it is not the credential of another way."""
-    for way, text in (("dns_name", "spiffe://firm.example/algo-7"), ("dns_name", f"ed25519:{KEY.hex()}")):
-        path.write_text(f'[subjects.a]\nkind = "service"\n{way} = "{text}"\n')
-        (credential,) = FileSubjects(path).named("a").credentials
-        assert credential not in EVERY
-        assert credential.startswith("dns:")
+    for text in ("spiffe://firm.example/algo-7", f"ed25519:{KEY.hex()}", DNS, OIDC):
+        path.write_text(f'[subjects.a]\nkind = "service"\ndns_name = "{text}"\n')
+        with pytest.raises(ConfigurationError, match="one host's name"):
+            FileSubjects(path)
+    path.write_text(f'[subjects.a]\nkind = "service"\ndns_name = "{KEY.hex()[:63]}"\n')
+    assert FileSubjects(path).named("a").credentials == (f"dns:{KEY.hex()[:63]}",)
 
 
 HEAD = '[subjects.a]\nkind = "service"\n'
@@ -185,24 +186,33 @@ MISTAKES = [
     (10, f'{HEAD}public_key = "{"00" * 32}"\n', 3, "expected an Ed25519 public key"),
     (11, f'{HEAD}spiffe_id = "https://firm.example/a"\n', 3, "spiffe://trust-domain/path"),
     (12, f"{HEAD}spiffe_id = 7\n", 3, "expected text"),
-    (13, f'{HEAD}dns_name = "a b"\n', 3, "1 to 128 characters"),
-    (14, f'{HEAD}dns_name = ""\n', 3, "1 to 128 characters"),
+    (13, f'{HEAD}dns_name = "a b"\n', 3, "one host's name"),
+    (14, f'{HEAD}dns_name = ""\n', 3, "one host's name"),
     (15, f'{HEAD}oidc_issuer = "http://login.firm.example"\noidc_subject = "x"\n', 3, "https://..."),
     (16, f'{HEAD}oidc_issuer = "https://login.firm example"\noidc_subject = "x"\n', 3, "https://..."),
     (17, f'{HEAD}oidc_issuer = "https://login.firm.example"\n', 1, "oidc_subject: expected text"),
     (18, f'{HEAD}oidc_subject = "x"\n', 1, "oidc_issuer: expected text"),
-    (19, f'{HEAD}oidc_issuer = "https://a"\noidc_subject = "{"x" * 1010}"\n', 1, "at most 1024 bytes"),
+    (19, f'{HEAD}spiffe_id = "spiffe://a/{"x" * 1020}"\n', 1, "at most 1024 bytes"),
     (20, f'{HEAD}dns_name = "a"\nroles = "trading"\n', 4, "list of texts"),
     (21, f'{HEAD}dns_name = "a"\nroles = ["market maker"]\n', 4, "expected names"),
     (22, f'{HEAD}dns_name = "a"\ndesk = "two words"\n', 4, "1 to 128 characters"),
     (23, f'{HEAD}dns_name = "a"\nmfa = "yes"\n', 4, "true or false"),
     (24, '[subjects.a]\nkind = "service"\ndns_name = "a"\nmfa = true\n', 4, "only of humans"),
     (25, f"{HEAD}{HEAD}", 3, "expected TOML"),
-    (26, f'{HEAD}oidc_issuer = "https://a"\noidc_subject = ""\n', 4, "as in the issuer's tokens"),
+    (26, f'{HEAD}oidc_issuer = "https://a"\noidc_subject = ""\n', 4, "1 to 255 printable ASCII characters"),
+    (27, f'{HEAD}spiffe_id = "spiffe://Firm.example/a"\n', 3, "spiffe://trust-domain/path"),
+    (28, f'{HEAD}spiffe_id = "spiffe://firm.example"\n', 3, "spiffe://trust-domain/path"),
+    (29, f'{HEAD}spiffe_id = "spiffe://firm.example/a/"\n', 3, "spiffe://trust-domain/path"),
+    (30, f'{HEAD}dns_name = "https://a.firm.example"\n', 3, "one host's name"),
+    (31, f'{HEAD}dns_name = "a.firm.example."\n', 3, "one host's name"),
+    (32, f'{HEAD}dns_name = "*.firm.example"\n', 3, "one host's name"),
+    (33, f'{HEAD}oidc_issuer = "https://a"\noidc_subject = "zoë"\n', 4, "printable ASCII"),
+    (34, f'{HEAD}oidc_issuer = "https://a\\n"\noidc_subject = "x"\n', 3, "https://..."),
+    (35, f'{HEAD}oidc_issuer = "https://"\noidc_subject = "x"\n', 3, "https://..."),
 ]
 
 
-@pytest.mark.parametrize(("text", "line", "match"), [case[1:] for case in MISTAKES], ids=range(1, 27))
+@pytest.mark.parametrize(("text", "line", "match"), [case[1:] for case in MISTAKES], ids=range(1, 36))
 def test_a_mistake_in_the_file_names_its_line(tmp_path, text, line, match):
     """Every mistake is refused with file, line and what was expected instead."""
     path = tmp_path / "subjects.toml"

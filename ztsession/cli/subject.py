@@ -22,6 +22,7 @@ from ztsession.cli.failing import telling
 from ztsession.cli.state import SUBJECTS_FILE, directories, enrolments_in, factors_in
 from ztsession.cli.unlocking import unlocking, unlocking_with
 from ztsession.errors import ConfigurationError, EvidenceError
+from ztsession.identity.oidc_name import SUBJECT_MAX_BYTES, is_issuer, is_subject
 from ztsession.identity.protocol import SubjectKind
 from ztsession.identity.subjects import (
     KINDS,
@@ -32,7 +33,6 @@ from ztsession.identity.subjects import (
     ed25519_credential,
     oidc_credential,
 )
-from ztsession.wire.names import is_name
 from ztsession.wire.signature import check_public_key
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["subject"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-#: OpenID Connect Core 1.0, section 2.
-_OIDC_SUBJECT_MAX = 255
 _SESSIONS_LIVE = (
     "sessions by what was taken away go on until the Authority reads its policy directory again: "
     "if it runs, send SIGHUP to end its sessions"
@@ -200,16 +198,18 @@ def _of_spiffe_id(text: str) -> str:
 
 
 def _of_dns_name(text: str) -> str:
-    if not is_name(text):
-        raise _wrong("--dns-name", "a host's name")
+    from ztsession.identity.x509_name import is_host_name
+
+    if not is_host_name(text):
+        raise _wrong("--dns-name", "one host's name, such as algo-7.firm.example")
     return f"dns:{text.lower()}"
 
 
 def _of_token(issuer: str, named: str) -> str:
-    if not issuer.startswith("https://") or " " in issuer:
+    if not is_issuer(issuer):
         raise _wrong("--oidc-issuer", "the issuer as in its tokens, https://...")
-    if not (1 <= len(named) <= _OIDC_SUBJECT_MAX and named.isascii() and named.isprintable()):
-        raise _wrong("--oidc-subject", f"1 to {_OIDC_SUBJECT_MAX} printable ASCII characters")
+    if not is_subject(named):
+        raise _wrong("--oidc-subject", f"1 to {SUBJECT_MAX_BYTES} printable ASCII characters")
     return oidc_credential(issuer, named)
 
 

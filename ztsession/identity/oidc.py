@@ -30,6 +30,7 @@ from ztsession.identity.oidc_key import (
     check_confirmation,
     check_proof,
 )
+from ztsession.identity.oidc_name import SUBJECT_MAX_BYTES, is_subject
 from ztsession.identity.oidc_settings import read_issuers
 from ztsession.identity.protocol import BINDING_BYTES, VerifiedIdentity
 from ztsession.identity.subjects import SubjectRegistry, oidc_credential
@@ -41,8 +42,6 @@ from ztsession.wire.schema import Message, Octets, OneOf, Text
 __all__ = ["TOKEN_MAX_BYTES", "OidcEvidence", "OidcIdentity", "OidcIssuer", "OidcVerifier", "ProofKey"]
 
 TOKEN_MAX_BYTES = 16384
-#: OpenID Connect Core 1.0, section 2: a subject has at most 255 ASCII characters.
-_SUBJECT_MAX_BYTES = 255
 
 
 @dataclass(frozen=True)
@@ -136,10 +135,8 @@ class OidcVerifier:
         named, acr = claims.get("sub"), claims.get("acr")
         if not isinstance(named, str) or not isinstance(acr, str | None):
             raise EvidenceError("the token's sub or acr is not a text")
-        if not 1 <= len(named) <= _SUBJECT_MAX_BYTES or not (named.isascii() and named.isprintable()):
-            raise EvidenceError(
-                f"the token's sub is not 1 to {_SUBJECT_MAX_BYTES} printable ASCII characters"
-            )
+        if not is_subject(named):
+            raise EvidenceError(f"the token's sub is not 1 to {SUBJECT_MAX_BYTES} printable ASCII characters")
         credential = oidc_credential(issuer.issuer, named)
         subject = self._subjects.holder(credential)
         if subject is None:

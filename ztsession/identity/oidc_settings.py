@@ -22,11 +22,10 @@ from pathlib import Path
 from ztsession.errors import ConfigurationError, EvidenceError
 from ztsession.identity.jwks import ALGORITHMS, JWKS_MAX_BYTES, FixedJwks, JwksCache, KeySource, read_jwks
 from ztsession.identity.oidc_issuer import OidcIssuer
+from ztsession.identity.oidc_name import is_issuer
 from ztsession.wire.operator_file import Table
 
 __all__ = ["read_issuers"]
-
-_ISSUER_MAX_BYTES = 512
 
 
 def read_issuers(table: Table, directory: Path) -> list[OidcIssuer]:
@@ -42,8 +41,7 @@ def read_issuers(table: Table, directory: Path) -> list[OidcIssuer]:
 def _read_issuer(name: str, table: Table, directory: Path) -> OidcIssuer:
     known = ("audience", "jwks", "jwks_url", "algorithms", "typ", "leeway_s", "max_lifetime_s", "assurance")
     table.allow_only(*known)
-    plain = name.isascii() and name.isprintable() and " " not in name and len(name) <= _ISSUER_MAX_BYTES
-    if not plain or not name.startswith("https://") or name == "https://":
+    if not is_issuer(name):
         raise table.error("expected the issuer as in its tokens, https://...")
     if not table.text("audience"):
         raise table.error("expected the audience that tokens for this Authority name", "audience")

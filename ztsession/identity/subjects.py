@@ -11,8 +11,9 @@ import os
 from dataclasses import dataclass
 from typing import Annotated, Protocol, cast
 
-from ztsession.errors import ConfigurationError
+from ztsession.errors import ConfigurationError, EvidenceError
 from ztsession.identity.enrolments import Enrolments
+from ztsession.identity.oidc_name import SUBJECT_MAX_BYTES, is_issuer, is_subject
 from ztsession.identity.protocol import SubjectKind, VerifiedIdentity
 from ztsession.wire.names import is_name
 from ztsession.wire.operator_file import Table, read_toml
@@ -238,18 +239,41 @@ def _read_credentials(table: Table) -> list[str]:
     if table.has("public_key"):
         credentials.append(ed25519_credential(table.public_key("public_key")))
     if table.has("spiffe_id"):
-        if not table.text("spiffe_id").startswith("spiffe://"):
-            raise table.error("expected spiffe://trust-domain/path", "spiffe_id")
-        credentials.append(table.text("spiffe_id"))
+        credentials.append(_read_spiffe_id(table))
     if table.has("dns_name"):
-        credentials.append(f"dns:{table.name('dns_name').lower()}")
+        credentials.append(_read_dns_name(table))
     if table.has("oidc_issuer") or table.has("oidc_subject"):
-        issuer = table.text("oidc_issuer")
-        if not issuer.startswith("https://") or " " in issuer:
-            raise table.error("expected the issuer as in its tokens, https://...", "oidc_issuer")
-        if not table.text("oidc_subject"):
-            raise table.error("expected the subject as in the issuer's tokens", "oidc_subject")
-        credentials.append(oidc_credential(issuer, table.text("oidc_subject")))
+        credentials.append(_read_oidc_names(table))
     if any(len(text.encode()) > CREDENTIAL_MAX_BYTES for text in credentials):
         raise table.error(f"expected credentials of at most {CREDENTIAL_MAX_BYTES} bytes")
     return credentials
+
+
+def _read_spiffe_id(table: Table) -> str:
+    from ztsession.identity.x509_name import trust_domain_of
+
+    try:
+        trust_domain_of(table.text("spiffe_id"))
+    except EvidenceError:
+        raise table.error(
+            "expected spiffe://trust-domain/path, the domain in lower case", "spiffe_id"
+        ) from None
+    return table.text("spiffe_id")
+
+
+def _read_dns_name(table: Table) -> str:
+    from ztsession.identity.x509_name import is_host_name
+
+    if not is_host_name(table.text("dns_name")):
+        raise table.error("expected one host's name, such as algo-7.firm.example", "dns_name")
+    return f"dns:{table.text('dns_name').lower()}"
+
+
+def _read_oidc_names(table: Table) -> str:
+    issuer, subject = table.text("oidc_issuer"), table.text("oidc_subject")
+    if not is_issuer(issuer):
+        raise table.error("expected the issuer as in its tokens, https://...", "oidc_issuer")
+    if not is_subject(subject):
+        expected = f"expected the subject as in tokens, 1 to {SUBJECT_MAX_BYTES} printable ASCII characters"
+        raise table.error(expected, "oidc_subject")
+    return oidc_credential(issuer, subject)

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from ztsession.errors import EvidenceError
 
-__all__ = ["SPIFFE_ID_MAX_BYTES", "LeafName", "is_trust_domain", "name_of", "trust_domain_of"]
+__all__ = ["SPIFFE_ID_MAX_BYTES", "LeafName", "is_host_name", "is_trust_domain", "name_of", "trust_domain_of"]
 
 #: SPIFFE-ID, section 2.3.
 SPIFFE_ID_MAX_BYTES = 2048
@@ -80,6 +80,11 @@ def is_trust_domain(text: str) -> bool:
     return _TRUST_DOMAIN.fullmatch(text) is not None
 
 
+def is_host_name(text: str) -> bool:
+    """Say whether ``text`` is one host's DNS name: labels of ``A-Z a-z 0-9 -``, no wildcard, no last dot."""
+    return len(text) <= _DNS_NAME_MAX_BYTES and all(map(_DNS_LABEL.fullmatch, text.split(".")))
+
+
 def _spiffe_name(uris: list[str]) -> LeafName:
     if len(uris) != 1:
         raise EvidenceError(f"the leaf certificate names {len(uris)} URIs, expected one SPIFFE ID")
@@ -93,6 +98,6 @@ def _dns_name(names: list[str]) -> LeafName:
         )
     name = names[0]
     # A wildcard is nobody: whoever is admitted by one cannot be told from the next.
-    if len(name) > _DNS_NAME_MAX_BYTES or not all(map(_DNS_LABEL.fullmatch, name.split("."))):
+    if not is_host_name(name):
         raise EvidenceError("the leaf certificate's DNS name is not one host's name")
     return LeafName(f"dns:{name.lower()}")
