@@ -72,6 +72,15 @@ def test_keys_are_made_once(tmp_path: Path):
     assert again.signing.public_key == first.signing_public
 
 
+def test_a_state_that_is_made_is_for_its_owner_alone(tmp_path: Path):
+    """Nobody else may even list what lies in it; a directory that is there stays as the operator has it."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o750)
+    for directory, mode in ((tmp_path / "made", 0o700), (theirs, 0o750)):
+        AuthorityKeys.open(directory)
+        assert stat.S_IMODE(directory.stat().st_mode) == mode
+
+
 def test_A13_no_secret_lies_in_the_state_directory(house: Any):
     """After sessions, rotations and whatever else, no file holds a byte string from which a key is made.
 
@@ -312,7 +321,7 @@ def killed(what: str, template: Path, where: Path) -> list[Path]:
     script = Path(__file__).parent / "killed_at_each_step.py"
     done = subprocess.run(
         [sys.executable, str(script), what, str(template), str(where)],
-        env={"PYTHONPATH": str(Path(zts.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(zts.__file__).parents[1])},
         capture_output=True,
         text=True,
         timeout=120,

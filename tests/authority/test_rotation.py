@@ -537,7 +537,7 @@ def killed(what: str, template: Path, where: Path) -> list[Path]:
     script = Path(__file__).parent / "killed_at_each_step.py"
     done = subprocess.run(
         [sys.executable, str(script), what, str(template), str(where)],
-        env={"PYTHONPATH": str(Path(zts.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(zts.__file__).parents[1])},
         capture_output=True,
         text=True,
         timeout=120,
