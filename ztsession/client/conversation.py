@@ -223,7 +223,11 @@ def _lacking(lacking: Sequence[str], factors: Sequence[str]) -> str:
 
 def _supplemented(through: Channelled, supplement: Supplement) -> Conversation[Outcome]:
     reply = yield through.channel.seal(supplement.to_bytes())
-    raise_if_refused(reply)
+    try:
+        raise_if_refused(reply)
+    except HandshakeError as refusal:
+        # In the clear: it was not read in the channel. Behind HTTP this is what long silence ends in.
+        raise HandshakeError(f"{refusal}; if the channel is over there, renew the session first") from None
     return _opened(through, reply)
 
 

@@ -54,7 +54,7 @@ class Conversations:
         half_open_max: int = HALF_OPEN_MAX,
         established_max: int = ESTABLISHED_MAX,
     ) -> None:
-        """``clock`` counts seconds. One source has an eighth of the places of each kind; the empty one has all."""
+        """``clock`` counts seconds. One source has an eighth of the places of each kind; "" is no source."""
         self._clock = clock
         self._half_open_max, self._established_max = half_open_max, established_max
         self._shares, self._half_open = Shares(max(1, half_open_max // 8)), 0

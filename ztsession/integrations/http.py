@@ -16,9 +16,11 @@ from urllib.parse import quote
 
 import httpx
 
-from ztsession.errors import ConfigurationError, TransportError
+from ztsession.errors import ConfigurationError, TransportError, WireError
+from ztsession.handshake.messages import RenewalRequest
 from ztsession.integrations.asgi_request import CONVERSATION_HEADER, MEDIA_TYPE
 from ztsession.wire.framing import MAX_FRAME_BYTES, frame
+from ztsession.wire.schema import kind_of
 
 __all__ = ["AsyncHttpTransport", "HttpTransport", "Purpose"]
 
@@ -50,12 +52,18 @@ class _Line:
 
     def __init__(self, base_url: str, purpose: Purpose, segment: str, timeout_s: float) -> None:
         self._url, self._timeout_s = _url(base_url, purpose, segment), timeout_s
+        self._renews = purpose == "renewal"
         self._conversation, self._over = "", ""
 
     def _request(self, message: bytes) -> _Options:
         if self._over:
             raise TransportError(self._over)
         frame(message)  # what is too long for a stream is too long here
+        if self._renews and not _is_renewal(message):
+            # That door keeps no conversation. The refusal it would give says nothing of that.
+            raise TransportError(
+                f"{self._url}: only for renewals; handshakes, and steps up, need a transport for handshakes"
+            )
         headers = {"content-type": MEDIA_TYPE, "accept": MEDIA_TYPE, "accept-encoding": "identity"}
         if self._conversation:
             headers[CONVERSATION_HEADER] = self._conversation
@@ -115,8 +123,9 @@ class HttpTransport(_Line):
     ) -> None:
         """``base_url``: the server, without ``/v1/...``; ``segment``: where to install, for "installation".
 
-        ``timeout_s`` bounds each exchange; a feed's must be longer than its questions wait. ``client`` is
-        used and left open if given: for proxies, client certificates, or to share its connections.
+        ``timeout_s`` bounds each exchange; a feed's must be longer than its questions wait. Until an answer's
+        body begins it bounds each read and not their sum: for that, :class:`AsyncHttpTransport`. ``client``
+        is used and left open if given: for proxies, client certificates, or to share its connections.
         """
         super().__init__(base_url, purpose, segment, timeout_s)
         self._client, self._own = client or httpx.Client(), client is None
@@ -172,7 +181,7 @@ class AsyncHttpTransport(_Line):
         client: httpx.AsyncClient | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> None:
-        """As :class:`HttpTransport`."""
+        """As :class:`HttpTransport`, but ``timeout_s`` bounds the whole of each exchange."""
         super().__init__(base_url, purpose, segment, timeout_s)
         self._client, self._own = client or httpx.AsyncClient(), client is None
         self._turn = asyncio.Lock()
@@ -217,6 +226,13 @@ class AsyncHttpTransport(_Line):
             async for piece in response.aiter_raw():
                 self._grown(body, piece, until)
         return response, bytes(body)
+
+
+def _is_renewal(message: bytes) -> bool:
+    try:
+        return kind_of(message, max_bytes=MAX_FRAME_BYTES) == RenewalRequest.kind
+    except WireError:
+        return False
 
 
 def _url(base_url: str, purpose: Purpose, segment: str) -> str:
