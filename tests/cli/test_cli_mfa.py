@@ -39,7 +39,9 @@ def test_nobody_gets_a_factor_who_is_not_enrolled(house, enrolments, command, ty
     assert "secret" not in refused.output
     assert all(list(enrolments.all(f"mfa.{kind}.record")) == [] for kind in ("totp", "recovery"))
     StoredSubjects(enrolments).enrol(ADA)
-    for known in ("ada", "algo-7"):
+    with (house.rules / "subjects.toml").open("a") as file:
+        file.write('[subjects.grace]\nkind = "human"\ndns_name = "grace.firm.example"\n')
+    for known in ("ada", "grace"):
         result = run(house, command, known, typed=typed)
         assert ("secret, for typing" if typed else "-") in result.output
         assert "no subject" not in result.output
@@ -53,7 +55,7 @@ def test_what_is_left_of_a_subject_that_is_gone_can_be_taken_away(house, enrolme
     assert "10 left" in run(house, "list", "ada").output
     assert run(house, "reset", "ada").output == "reset\n"
     assert run(house, "remove", "ada", "--factor", "recovery").output == "removed\n"
-    assert run(house, "list", "ada").output == ""
+    assert run(house, "list", "ada").output == "ada has no second factor\n"
 
 
 def test_keys_open_with_a_passphrase_or_a_file_elsewhere(house, enrolments, tmp_path):
@@ -78,3 +80,25 @@ def test_no_keys_are_made_beside_a_database(house, enrolments):
         (house.state / name).unlink()
     assert "holds no keys" in run(house, "recovery-codes", "ada").output
     assert not (house.state / "keys.sealed").exists()
+
+
+@pytest.mark.parametrize(("command", "typed"), [("enrol-totp", "000000\n"), ("recovery-codes", "")])
+def test_a_program_gets_no_second_factor(house, enrolments, command, typed):
+    """Only people have one to show: an algorithm is refused, and told from a name that is not there."""
+    result = run(house, command, "algo-7", typed=typed)
+    assert (result.exit_code, "secret" in result.output) == (1, False)
+    assert "algo-7 is of kind algorithm: only humans have second factors" in result.output
+    assert all(list(enrolments.all(f"mfa.{kind}.record")) == [] for kind in ("totp", "recovery"))
+
+
+def test_who_mistypes_a_name_is_not_told_that_it_was_done(house, enrolments):
+    """Reset of somebody without a factor fails and writes nothing; a list of none says so."""
+    StoredSubjects(enrolments).enrol(ADA)
+    for name in ("ada", "adda"):
+        result = run(house, "reset", name)
+        assert (result.exit_code, result.output) == (1, f"Error: {name} has no second factor\n")
+        listed = run(house, "list", name)
+        assert (listed.exit_code, listed.stdout, listed.stderr) == (0, "", f"{name} has no second factor\n")
+    assert all(list(enrolments.all(f"mfa.{kind}.record")) == [] for kind in ("totp", "recovery"))
+    assert run(house, "recovery-codes", "ada").exit_code == 0
+    assert run(house, "reset", "ada").output == "reset\n"

@@ -51,7 +51,7 @@ def run(place: Path, name: str, *more: str, status: int = 0) -> str:
     return ran.stdout + ran.stderr
 
 
-def enrol(place: Path, *, right: bool) -> tuple[pyotp.TOTP, str, int]:
+def enrol(place: Path, *, right: bool, blank: str = "") -> tuple[pyotp.TOTP, str, int]:
     """Enrol an app by its first code, or fail to; its text and exit status too."""
     with subprocess.Popen(
         command(place, "enrol-totp"), cwd=HOME, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -61,7 +61,8 @@ def enrol(place: Path, *, right: bool) -> tuple[pyotp.TOTP, str, int]:
         app = pyotp.parse_uri(child.stdout.readline().strip())
         assert isinstance(app, pyotp.TOTP)
         assert app.secret in child.stdout.readline()
-        text, _ = child.communicate(app.at(time.time() + (0 if right else 3000)) + "\n", timeout=60)
+        code = app.at(time.time() + (0 if right else 3000))
+        text, _ = child.communicate(f"{code[:3]}{blank}{code[3:]}\n", timeout=60)
     return app, text, child.returncode
 
 
@@ -72,7 +73,7 @@ def opened(place: Path, store: SqliteStore) -> Factors:
 
 def test_an_app_is_enrolled_by_its_first_code(place):
     """The URI, the secret and the question come; with the first code the Authority takes the next ones."""
-    app, text, status = enrol(place, right=True)
+    app, text, status = enrol(place, right=True, blank=" ")  # as apps show it
     assert (status, text.strip().endswith("enrolled")) == (0, True)
     assert (app.issuer, app.name) == ("Example Desk", "ada")
     assert "totp: assurance 2, sha1-6, open" in run(place, "list")
@@ -88,7 +89,8 @@ def test_a_wrong_first_code_enrols_nothing(place):
     """It is told in one sentence, and the subject has no factor."""
     _, text, status = enrol(place, right=False)
     assert (status, "does not hold" in text, "Traceback" in text) == (1, True, False)
-    assert run(place, "list") == ""
+    assert "no new secret counts" in text
+    assert run(place, "list") == "ada has no second factor\n"
 
 
 def test_codes_are_printed_and_a_lock_is_reset(place):

@@ -7,6 +7,7 @@ it would wait for whoever is given that name one day.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -17,7 +18,7 @@ import click
 from ztsession.cli.failing import telling
 from ztsession.cli.state import SUBJECTS_FILE, directories, enrolments_in, factors_in
 from ztsession.cli.unlocking import unlocking, unlocking_with
-from ztsession.errors import ConfigurationError
+from ztsession.errors import ConfigurationError, EvidenceError
 
 if TYPE_CHECKING:
     from ztsession.identity.enrolments import Enrolments
@@ -58,7 +59,12 @@ def enrol_totp(factors: Factors, subject: str) -> None:
     offer = factors.enrol_totp(subject)
     click.echo(offer.uri)
     click.echo(f"secret, for typing: {offer.secret}")
-    factors.confirm_totp(subject, click.prompt("first code", type=str).strip())
+    # Apps show a code in two halves with a blank between, and people type what they see.
+    code = re.sub(r"\s", "", click.prompt("first code", type=str))
+    try:
+        factors.confirm_totp(subject, code)
+    except EvidenceError as error:
+        raise click.ClickException(f"{error}: no new secret counts, one from before still does") from None
     click.echo("enrolled")
 
 
@@ -74,8 +80,11 @@ def recovery_codes(factors: Factors, subject: str) -> None:
 @_on_factors()
 def held(factors: Factors, subject: str) -> None:
     """Print the subject's factors: id, assurance and state."""
-    for each in factors.held(subject):
+    found = factors.held(subject)
+    for each in found:
         click.echo(f"{each.id}: assurance {each.assurance}, {each.state}")
+    if not found:
+        click.echo(_none_of(subject), err=True)
 
 
 @mfa.command()
@@ -92,13 +101,23 @@ def remove(factors: Factors, subject: str, factor: str) -> None:
 @_on_factors()
 def reset(factors: Factors, subject: str) -> None:
     """Forget the wrong codes that a subject's factors wait for, or are locked by."""
+    # A mistyped name must not look as if somebody had been let in again.
+    if not factors.held(subject):
+        raise click.ClickException(_none_of(subject))
     factors.reset(subject)
     click.echo("reset")
+
+
+def _none_of(subject: str) -> str:
+    return f"{subject} has no second factor"
 
 
 def _check_known(subject: str, state: Path, policy: Path, enrolments: Enrolments) -> None:
     from ztsession.identity.subjects import AllSubjects, FileSubjects, StoredSubjects
 
     file = policy / SUBJECTS_FILE
-    if AllSubjects(FileSubjects(file), StoredSubjects(enrolments)).named(subject) is None:
+    known = AllSubjects(FileSubjects(file), StoredSubjects(enrolments)).named(subject)
+    if known is None:
         raise ConfigurationError(f"no subject {subject!r} is in {file}, and none was enrolled in {state}")
+    if known.kind != "human":
+        raise ConfigurationError(f"{subject} is of kind {known.kind}: only humans have second factors")
