@@ -23,9 +23,23 @@ def test_who_waits_is_admitted_on_time():
     """Before its time a try is refused, at its time it is let in."""
     throttle = Throttle(7, 1_900_000_004)
     throttle.admit(1_900_000_004.0)
-    for early in (1_900_000_003.99, 0.0, float("nan"), float("-inf")):
+    for early in (1_900_000_003.99, 1_899_999_103.0, float("nan")):
         with pytest.raises(EvidenceError, match="has to wait"):
             throttle.admit(early)
+
+
+def test_H24_a_clock_that_was_set_back_makes_nobody_wait_longer():
+    """A failure counted by a clock a year ahead shuts nobody out for a year; the next one waits as ever."""
+    ahead = Throttle(17).failed(NOW + 365 * 86400)
+    ahead.admit(NOW)
+    after = ahead.failed(NOW)
+    assert after.failures == 19
+    with pytest.raises(EvidenceError, match="has to wait"):
+        after.admit(NOW)
+    with pytest.raises(EvidenceError, match="has to wait"):
+        after.admit(NOW + 899)
+    with pytest.raises(EvidenceError, match="locked"):
+        Throttle(99).failed(NOW + 365 * 86400).admit(NOW)
 
 
 def test_the_hundredth_failure_locks():

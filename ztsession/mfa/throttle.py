@@ -39,8 +39,9 @@ class Throttle:
         """Let a try happen, or raise ``EvidenceError``; the code has not been looked at."""
         if self.locked:
             raise EvidenceError(f"the second factor is locked after {FAILURES_MAX} wrong codes in a row")
-        # Not less than: a clock that reads nonsense (NaN) admits nobody.
-        if not now_s >= self.wait_until:
+        # A longer wait than any was counted by a clock that was ahead, and is over (H24). Neither comparison
+        # holds of a clock that reads nonsense (NaN): it admits nobody.
+        if not (now_s >= self.wait_until or self.wait_until - now_s > WAIT_MAX_S + 1):
             raise EvidenceError("after several wrong codes the next one has to wait")
 
     def failed(self, now_s: float) -> Throttle:
