@@ -11,7 +11,7 @@ import pytest
 from test_going_on import Trader
 
 import ztsession as zts
-from ztsession.errors import HandshakeError, ZtsError
+from ztsession.errors import HandshakeError, Revoked, TransportError, ZtsError
 from ztsession.identity.subjects import Subject, ed25519_credential
 from ztsession.mfa.prover import TotpProver
 
@@ -134,3 +134,94 @@ def test_H21_a_wrong_code_does_not_make_older_evidence_newer(house: Any):
     assert any("would begin SUSPENDED" in cause for cause in causes(house))
     assert trader.authority.sessions() == []
     assert trader.connect(mfa=trader.prover)
+
+
+# ---- Revocations and signals between two renewals
+
+
+def test_R18_whoever_renews_does_not_slip_away_from_a_revocation(house: Any):
+    """A revocation that names a session which was renewed meanwhile ends all that goes on from it."""
+    authority = house.authority()
+    point, session = house.point(authority), house.connect(authority)
+    call = point.verifier("orders.submit")
+    renewed = session.renew().renew()
+    orders, other = renewed.install(point, "orders"), house.connect(authority)
+    assert call(orders.sign("orders.submit", b"x"), b"x")
+    authority.revoke(session.id)
+    with pytest.raises(Revoked):
+        call(orders.sign("orders.submit", b"x"), b"x")
+    with pytest.raises(HandshakeError):
+        renewed.renew()
+    assert [record.id for record in authority.sessions()] == [other.id]
+
+
+def test_R18_the_keys_of_before_a_renewal_end_with_the_session_that_renewed_them(house: Any):
+    """The overlap is no refuge: revoking the new session, or removing the subject, ends the old keys too."""
+    authority, leaver = house.authority(), zts.Ed25519Identity.generate("algo-9")
+    credential = ed25519_credential(leaver.public_key)
+    authority.enrolment.subject(Subject("algo-9", "algorithm", ("trading",), "rates", (credential,)))
+    point = house.point(authority)
+    call = point.verifier("orders.submit")
+    mine, his = house.connect(authority), house.connect(authority, identity=leaver)
+    old = [session.install(point, "orders") for session in (mine, his)]
+    new = mine.renew()
+    his.renew().renew()
+    for orders in old:
+        assert call(orders.sign("orders.submit", b"x"), b"x")
+    authority.revoke(new.id)
+    assert authority.enrolment.remove_subject("algo-9") == 1
+    for orders in old:
+        with pytest.raises(Revoked):
+            call(orders.sign("orders.submit", b"x"), b"x")
+
+
+def test_R18_whoever_renews_does_not_slip_away_from_a_signal(house: Any):
+    """A detector names the session that it saw: what it says holds for the one that renewed it, once."""
+    trader = Trader(house, mfa=False)
+    session = trader.connect()
+    renewed = session.renew()
+    signal = zts.Signal("1", "behaviour", zts.Level.HIGH, "test", time.time(), session=session.id)
+    assert {change.session for change in trader.authority.signal(signal)} == {session.id, renewed.id}
+    assert trader.mode(renewed) is zts.Mode.SUSPENDED
+    assert trader.authority.signal(signal) == []
+    with pytest.raises(HandshakeError):
+        renewed.renew()
+    again = renewed.reauthenticate()
+    assert trader.mode(again) is zts.Mode.NORMAL
+    trader.signal("behaviour", session=renewed.id)
+    assert trader.mode(again) is zts.Mode.NORMAL
+
+
+def test_K9_full_evidence_ends_what_a_thief_renewed(house: Any):
+    """Who finds his session renewed by somebody else proves everything anew, and that other one is out."""
+    authority = house.authority()
+    point, session = house.point(authority), house.connect(authority)
+    thief = zts.client.Session.of(session._subject, session._held, authority.connection())
+    stolen = thief.renew()
+    orders = stolen.install(point, "orders")
+    with pytest.raises(HandshakeError):
+        session.renew()
+    mine = session.reauthenticate()
+    with pytest.raises(Revoked):
+        point.verifier("orders.submit")(orders.sign("orders.submit", b"x"), b"x")
+    with pytest.raises(HandshakeError):
+        stolen.renew()
+    assert [record.id for record in authority.sessions()] == [mine.id]
+
+
+def test_a_renewal_whose_answer_is_lost_leaves_nothing_behind(house: Any):
+    """The client that never heard of its renewed session authenticates in full, and has that one alone."""
+    authority = house.authority()
+    session = house.connect(authority)
+
+    class Deaf:
+        def exchange(self, message: bytes) -> bytes:
+            authority.connection().exchange(message)
+            raise TransportError("the answer was lost")
+
+    with pytest.raises(TransportError):
+        session.renew(Deaf())
+    with pytest.raises(HandshakeError):
+        session.renew()
+    mine = session.reauthenticate()
+    assert [record.id for record in authority.sessions()] == [mine.id]

@@ -226,7 +226,8 @@ class Authority:
                     return []
                 audit.record("signal", about=signal.kind, level=signal.level.name, **{kind: target})
                 # Should writing fail, the signal comes again, and the engine will not say these again.
-                self._owed += self.risk.signal(signal)
+                line = self._granting.line(signal.session) if signal.session else ()
+                self._owed += self.risk.signal(signal, line)
                 written = self._write_modes(self._owed)
             changes, self._owed = self._owed, []
             self._changes.publish(written)
@@ -240,18 +241,20 @@ class Authority:
     def revoke(self, session: bytes, *, why: str = "operator") -> None:
         """End one session (16-byte id) for good, known or not yet; points refuse it from the next call on.
 
+        If it was renewed meanwhile, what renewed it ends, and so do keys of before that are in their overlap.
+
         AuditError: it is over, and the log does not say so.
         """
         Change.revoke(session)  # refuses what is no session's id
         with self._lock, Afterwards(self._audit) as audit:
-            audit.record("session.revoked", session=session, why=why)
+            line = self._granting.line(session)
+            for each in line:
+                audit.record("session.revoked", session=each, why=why)
             with self._store.transaction():
-                self._store.revoke(session, int(self._clock()) + 2 * 86400)
-                if self._store.get_session(session) is not None:
-                    self._store.set_mode(session, Mode.REVOKED)
-                change = self._changes.write_mode(session, Mode.REVOKED)
-            self.risk.close(session)
-            self._changes.publish([change])
+                changes = [self._write_revoked(each) for each in line]
+            for each in line:
+                self.risk.close(each)
+            self._changes.publish(changes)
 
     def narrow(self, profile: bytes, allowed: Sequence[int]) -> None:
         """Take operations away from every session with this profile (32-byte digest), at once and for good.
@@ -320,6 +323,12 @@ class Authority:
 
     def _live(self) -> list[SessionRecord]:
         return self._store.live_sessions(int(self._clock()))
+
+    def _write_revoked(self, session: bytes) -> Change:
+        self._store.revoke(session, int(self._clock()) + 2 * 86400)
+        if self._store.get_session(session) is not None:
+            self._store.set_mode(session, Mode.REVOKED)
+        return self._changes.write_mode(session, Mode.REVOKED)
 
     def _write_modes(self, changes: Sequence[ModeChange]) -> list[Change]:
         self._store.put_state(_STANDING, self.risk.standing_state())

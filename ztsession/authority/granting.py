@@ -37,10 +37,14 @@ __all__ = ["Granting"]
 
 @dataclass(frozen=True)
 class _Replaced:
-    """The session that ends for the new one; ``renewed``: with an overlap, and its signals stay."""
+    """The session that ends for the new one; ``renewed``: with an overlap, and its signals stay.
+
+    ``line``: the ids of all that end at once, if it is not.
+    """
 
     record: SessionRecord
     renewed: bool
+    line: tuple[bytes, ...] = ()
 
 
 class Granting:
@@ -61,6 +65,8 @@ class Granting:
         self._changes, self._risk, self._clock = changes, risk, clock
         self._ends = [(record.expires_at, record.id) for record in store.live_sessions(int(clock()))]
         heapq.heapify(self._ends)
+        #: Sessions in their overlap, and those that renewed them, in the order of the renewals.
+        self._overlapping: dict[bytes, bytes] = {}
 
     def grant(self, decider: Decider, standing: Standing) -> tuple[Outcome, Standing]:
         """Grant a new session for what a client has shown, with what it needs to go on from there.
@@ -89,13 +95,29 @@ class Granting:
             raise
         heapq.heappush(self._ends, (record.expires_at, session))
         if replaced is not None:
-            self._let_go(replaced, now)
+            self._let_go(replaced, session, now)
         return outcome, granted
 
     def end_expired(self, now: float) -> None:
         """Stop watching the risk of sessions that are over at ``now`` (Unix seconds)."""
         while self._ends and self._ends[0][0] <= now:
-            self._risk.close(heapq.heappop(self._ends)[1])
+            over = heapq.heappop(self._ends)[1]
+            self._overlapping.pop(over, None)
+            self._risk.close(over)
+
+    def line(self, session: bytes) -> tuple[bytes, ...]:
+        """A session (16-byte id) and all whose keys live by the same evidence: the one that it goes on in by
+        now, and those in their overlap. Else one renewal more would be a way out of every revocation.
+        """
+        last = session
+        while (record := self._store.get_session(last)) is not None and record.superseded_by is not None:
+            last = record.superseded_by
+        line = dict.fromkeys((session, last))
+        # Latest first: of three that follow each other within the overlap, all are found.
+        for old, new in reversed(self._overlapping.items()):
+            if new in line:
+                line[old] = None
+        return tuple(each for each in line if each == session or not self._is_over(each))
 
     # ---- The session that ends
 
@@ -113,7 +135,15 @@ class Granting:
             raise EvidenceError("the session to supersede is not this client's")
         if renewed and (old.mode >= Mode.SUSPENDED or old.superseded_by is not None):
             raise HandshakeError(f"the session cannot be renewed, it is {_state(old)}")
-        return _Replaced(old, renewed) if old.mode != Mode.REVOKED else None
+        if renewed:
+            return _Replaced(old, renewed)
+        # A thief may have renewed it meanwhile: what he has goes with it.
+        line = tuple(each for each in self.line(old.id) if not self._is_over(each))
+        return _Replaced(old, renewed, line) if line else None
+
+    def _is_over(self, session: bytes) -> bool:
+        record = self._store.get_session(session)
+        return record is None or record.mode == Mode.REVOKED
 
     def _watch(self, session: bytes, standing: Standing, replaced: _Replaced | None) -> SessionRisk:
         judged = standing.judged
@@ -124,12 +154,13 @@ class Granting:
         self._risk.stepped_up(session, standing.mark, standing.answers)
         return self._risk.session(session)
 
-    def _let_go(self, replaced: _Replaced, now: int) -> None:
+    def _let_go(self, replaced: _Replaced, session: bytes, now: int) -> None:
         if replaced.renewed:
+            self._overlapping[replaced.record.id] = session
             # Signals must still reach it for as long as its keys are good.
             heapq.heappush(self._ends, (now + OVERLAP_S, replaced.record.id))
-        else:
-            self._risk.close(replaced.record.id)
+        for over in replaced.line:
+            self._risk.close(over)
 
     # ---- The new one
 
@@ -197,9 +228,9 @@ class Granting:
             if replaced is not None and replaced.renewed:
                 self._store.put_session(replace(replaced.record, superseded_by=record.id))
                 changes.append(self._changes.write_retire(replaced.record.id))
-            elif replaced is not None:
-                self._store.set_mode(replaced.record.id, Mode.REVOKED)
-                changes.append(self._changes.write_mode(replaced.record.id, Mode.REVOKED))
+            for over in replaced.line if replaced is not None else ():
+                self._store.set_mode(over, Mode.REVOKED)
+                changes.append(self._changes.write_mode(over, Mode.REVOKED))
         return changes
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
@@ -94,8 +94,11 @@ class RiskEngine:
             held = self._against(subject, device, self._arrived)
             return max((received.signal.level for received in held), default=Level.LOW)
 
-    def signal(self, signal: Signal) -> list[ModeChange]:
-        """Take one signal in; the sessions whose mode it changed. A duplicate changes nothing."""
+    def signal(self, signal: Signal, line: Collection[bytes] = ()) -> list[ModeChange]:
+        """Take one signal in; the sessions whose mode it changed. A duplicate changes nothing.
+
+        ``line``: sessions that go on from the one that the signal is against, and are hit with it.
+        """
         with self._lock:
             if signal.name in self._seen:
                 return []
@@ -103,7 +106,7 @@ class RiskEngine:
             self._arrived += 1
             received = Received(self._arrived, signal)
             self._stand(received)
-            hit = [risk for risk in self._sessions.values() if risk.concerns(signal)]
+            hit = [r for r in self._sessions.values() if r.concerns(signal) or r.session in line]
             return self._replace((risk, risk.with_signal(received)) for risk in hit)
 
     def mark(self) -> int:
