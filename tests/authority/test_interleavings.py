@@ -225,3 +225,23 @@ def test_a_renewal_whose_answer_is_lost_leaves_nothing_behind(house: Any):
         session.renew()
     mine = session.reauthenticate()
     assert [record.id for record in authority.sessions()] == [mine.id]
+
+
+# ---- Segments with lifetimes of their own
+
+
+def test_K8_no_renewal_hands_out_a_ticket_that_is_over(house: Any):
+    """Past the end of one segment the session is renewed without that one, or everything is proven anew."""
+    trader = Trader(house, mfa=False)
+    with (house.rules / "catalog.toml").open("a") as file:
+        file.write('[segments.md]\nlifetime_s = 3600\n[segments.md.operations.read]\neffect = "read"\n')
+    trader.authority.reload()
+    session = trader.connect(scopes=["orders.*", "md.*"])
+    trader.clock.ahead_s += 601
+    with pytest.raises(HandshakeError):
+        session.renew()
+    assert "past its absolute end in segment orders" in causes(house)[-1]
+    less = session.renew(scopes=["md.*"])
+    assert less.segments == ("md",)
+    point = house.point(trader.authority, "orders", wall_clock=trader.clock)
+    assert less.reauthenticate().install(point, "orders")

@@ -235,9 +235,13 @@ class Granting:
 
 
 def _record(granted: Standing, grants: Sequence[Grant], risk: SessionRisk, now: int) -> SessionRecord:
-    expires_at = _ends_at(granted, max(grant.lifetime_s for grant in grants))
-    if expires_at <= now:
-        raise HandshakeError("the session is past its absolute end: everything must be proven anew")
+    for grant in grants:
+        # A ticket that is over would be of no use to anybody, and its client would learn of it at the point.
+        if _ends_at(granted, grant.lifetime_s) <= now:
+            raise HandshakeError(
+                f"the session is past its absolute end in segment {grant.segment}: everything must be proven "
+                "anew, or the session renewed without it"
+            )
     judged = granted.judged
     return SessionRecord(
         id=granted.session,
@@ -247,7 +251,7 @@ def _record(granted: Standing, grants: Sequence[Grant], risk: SessionRisk, now: 
         assurance=judged.assurance,
         mode=risk.mode,
         started_at=now,
-        expires_at=expires_at,
+        expires_at=_ends_at(granted, max(grant.lifetime_s for grant in grants)),
         grants=tuple(grant.encoded for grant in grants),
         risk=risk.to_bytes(),
         basis=Basis.of(granted).to_bytes(),
