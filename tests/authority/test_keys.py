@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import shutil
 import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -295,3 +298,74 @@ def test_a_passphrase_is_asked_for_and_excludes_a_file(state: Path) -> None:
     done = subprocess.run(command, input=f"{phrase}\n", cwd=HOME, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("root "), done.stderr
     assert phrase not in done.stdout + done.stderr
+
+
+class Terminal:
+    """Somebody who sits before ``ztsession authority serve --passphrase``."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._mine, its = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ztsession", "authority", "serve", "--passphrase", *arguments],
+            cwd=HOME,
+            stdin=its,
+            stdout=its,
+            stderr=its,
+            preexec_fn=_takes_the_terminal,
+        )
+        os.close(its)
+
+    def reads(self, wanted: str) -> str:
+        """What is on the screen, once that is on it."""
+        seen, until = "", time.monotonic() + 60
+        while wanted not in seen:
+            assert time.monotonic() < until, seen
+            if select.select([self._mine], [], [], 0.1)[0]:
+                seen += os.read(self._mine, 4096).decode()
+        return seen
+
+    def types(self, text: str) -> None:
+        # Typed before the echo is off it would be thrown away.
+        time.sleep(0.2)
+        os.write(self._mine, text.encode())
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._mine)
+
+
+def _takes_the_terminal() -> None:
+    os.setsid()
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
+
+
+def test_a_new_passphrase_is_typed_twice(tmp_path: Path, policy: Path) -> None:
+    """A slip of the finger does not seal the first keys with a word that nobody knows."""
+    listen = ("--policy", str(policy), "--listen", "127.0.0.1:0")
+    at = Terminal("--state", str(tmp_path / "fresh"), *listen)
+    try:
+        for typed in ("correct horse battery staple", "correct horse battery stable"):
+            at.reads(": ")
+            at.types(f"{typed}\n")
+        at.reads("do not match")
+        assert not (tmp_path / "fresh").exists()
+        for _ in range(2):
+            at.reads(": ")
+            at.types("correct horse battery staple\n")
+        at.reads("ticket key")
+        at.process.send_signal(signal.SIGTERM)
+        assert at.process.wait(20) == 0
+    finally:
+        at.close()
+
+
+def test_whoever_is_asked_for_a_passphrase_can_leave(state: Path, policy: Path) -> None:
+    """Ctrl-C at the question ends the command, at once and without a trace."""
+    at = Terminal("--state", str(state), "--policy", str(policy), "--listen", "127.0.0.1:0")
+    try:
+        at.reads("Passphrase: ")
+        at.types("\x03")
+        assert at.process.wait(20) == 1
+    finally:
+        at.close()

@@ -33,10 +33,11 @@ from ztsession.wire.digest import digest
 from ztsession.wire.sealed_file import SealedFile, Unlock
 from ztsession.wire.signature import SeedSigner, Signer
 
-__all__ = ["AuthorityKeys"]
+__all__ = ["KEYS_FILE", "AuthorityKeys"]
 
 CERTIFICATE_S: Final = 30 * 86400
-_FILE: Final = "keys.sealed"
+#: Where the sealed keys are in a state directory.
+KEYS_FILE: Final = "keys.sealed"
 _PURPOSE: Final = "authority keys"
 
 
@@ -79,7 +80,8 @@ class AuthorityKeys:
         """
         directory, unlock = Path(directory), unlock or Unlock.default(directory)
         try:
-            (directory / "segments").mkdir(mode=0o700, parents=True, exist_ok=True)
+            for made in (directory, directory / "segments"):
+                made.mkdir(mode=0o700, parents=True, exist_ok=True)
             with durable.locked(directory):
                 durable.sweep(directory)
                 durable.sweep(directory / "segments")
@@ -249,7 +251,7 @@ class _Current:
 def _opened(
     directory: Path, unlock: Unlock, signers: Sequence[Signer], root: Signer | None, now: int
 ) -> tuple[SealedFile, Keyring]:
-    path, plain = directory / _FILE, directory / PLAIN_FILE
+    path, plain = directory / KEYS_FILE, directory / PLAIN_FILE
     if path.exists():
         file, content = SealedFile.open(path, _PURPOSE, unlock)
         ring = _ring(file, content)

@@ -44,16 +44,17 @@ for command in (export_segment, keys, reseal, rotate):
 def serve(state: Path, policy: Path, listen: str, unlock_key: Path | None, passphrase: bool) -> None:
     """Serve handshakes and change feeds until SIGINT or SIGTERM; SIGHUP reads the policy directory again."""
     from ztsession.authority import Authority
+    from ztsession.authority.keys import KEYS_FILE
     from ztsession.server import StreamServer
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     stop, address = threading.Event(), _address(listen)
+    with telling():
+        # Before the signals are taken: whoever is asked for a passphrase can still leave.
+        unlock = unlocking_with(unlock_key, passphrase, new=not (state / KEYS_FILE).exists())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with (
-        telling(),
-        Authority.open(state, policy=policy, unlock=unlocking_with(unlock_key, passphrase)) as opened,
-    ):
+    with telling(), Authority.open(state, policy=policy, unlock=unlock) as opened:
         signal.signal(signal.SIGHUP, lambda *_: _reload(opened))
         with StreamServer(address, opened.connection) as server:
             click.echo("listening on {}:{}".format(*server.address))

@@ -5,6 +5,7 @@ A passphrase is typed and never given as an argument, since arguments are read b
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,12 +34,16 @@ def unlocking(command: _Command) -> _Command:
     return command
 
 
-def unlocking_with(unlock_key: Path | None, passphrase: bool) -> Unlock | None:
-    """What was asked for; None for the key file in the state directory."""
+def unlocking_with(unlock_key: Path | None, passphrase: bool, *, new: bool = False) -> Unlock | None:
+    """What was asked for; None for the key file in the state directory. ``new``: it is to seal new keys."""
     if passphrase and unlock_key is not None:
         raise click.UsageError("--unlock-key and --passphrase exclude each other")
     if passphrase:
-        return Unlock.passphrase(click.prompt("Passphrase", hide_input=True, err=True))
+        # What opens nothing yet is typed twice, by whoever types: a slip would shut the keys for good.
+        twice = new and sys.stdin.isatty()
+        return Unlock.passphrase(
+            click.prompt("Passphrase", hide_input=True, err=True, confirmation_prompt=twice)
+        )
     return None if unlock_key is None else Unlock.key_file(unlock_key)
 
 
