@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import ztsession as zts
+from ztsession.authority.rotation import Rotation
 from ztsession.client import SessionKeeper
 from ztsession.errors import ConfigurationError, SessionEnded, TransportError
 
@@ -139,6 +140,22 @@ def test_what_cannot_be_renewed_is_authenticated_in_full(firm: Any):
     assert call(sign(b"x"), b"x").session == keeper.session.id
 
 
+def test_a_retired_static_key_is_authenticated_past_in_full(firm: Any):
+    """A session that knows a static key which is no more goes on under the new one, and renews by that."""
+    authority, point, session = firm
+    keeper = SessionKeeper(session, {"orders": lambda: point}, dial=authority.connection)
+    sign, call = keeper.signer("orders.submit"), point.verifier("orders.submit")
+    rotation = Rotation(authority.keys, authority._changes, authority._audit)
+    rotation.rotate_static(overlap_s=0)
+    keeper.renew()
+    assert call(sign(b"x"), b"x").session == keeper.session.id != session.id
+    full = keeper.session
+    keeper.renew()
+    assert [record.id for record in authority.sessions()] == [keeper.session.id] != [full.id]
+    assert call(sign(b"x"), b"x").session == keeper.session.id
+    keeper.close()
+
+
 def test_an_authority_that_is_away_ends_nothing(firm: Any, caplog: pytest.LogCaptureFixture):
     """A renewal that fails leaves the session and its keys as they were."""
     _, point, session = firm
@@ -171,3 +188,72 @@ def test_mistakes_are_told(firm: Any):
     ):
         with pytest.raises(ConfigurationError):
             wrong()
+
+
+def test_a_point_that_stays_away_keeps_no_session_from_being_renewed(
+    house: Any, eventually: Callable[..., None]
+):
+    """However long one point is gone, and whatever its way there raises, the others get fresh keys in time."""
+    authority = house.authority()
+    near, errors = house.point(authority), [TransportError("nobody answers"), OSError(5, "no such host")]
+    far = house.point(authority)
+
+    def way() -> zts.EnforcementPoint:
+        if gone:
+            errors.append(errors.pop(0))
+            raise errors[-1]
+        return far
+
+    gone = False
+    keeper = SessionKeeper(
+        house.connect(authority), {"orders": way, "orders/2": lambda: near}, renew_every_s=0.02
+    )
+    gone, seen = True, set[bytes]()
+    with keeper:
+
+        def another() -> bool:
+            seen.add(keeper.installed("orders/2").grant.session)
+            return len(seen) >= 4
+
+        eventually(another)
+        gone = False
+        eventually(lambda: keeper.installed("orders").grant.session not in seen)
+
+
+def test_points_that_were_away_are_served_last(house: Any):
+    """The overlap runs: whoever did not answer the last time does not keep the others waiting for their keys."""
+    authority = house.authority()
+    point, order = house.point(authority), list[str]()
+    gone = False
+
+    def way(name: str) -> zts.EnforcementPoint:
+        order.append(name)
+        if gone and name == "orders":
+            raise TransportError("nobody answers")
+        return point
+
+    names = ("orders", "orders/2", "orders/3")
+    keeper = SessionKeeper(house.connect(authority), {name: lambda name=name: way(name) for name in names})
+    gone = True
+    for _ in range(2):
+        order.clear()
+        with pytest.raises(TransportError):
+            keeper.renew()
+    assert order == ["orders/2", "orders/3", "orders"]
+    gone = False
+    keeper.renew()
+    order.clear()
+    keeper.renew()
+    assert order == list(names)
+
+
+def test_a_kept_session_steps_up_and_goes_on_being_kept(firm: Any, house: Any):
+    """More evidence through the keeper: its signers sign for the session that comes of it, and it is renewed."""
+    _, point, session = firm
+    keeper = SessionKeeper(session, {"orders": lambda: point})
+    sign, call = keeper.signer("orders.submit"), point.verifier("orders.submit")
+    stepped = keeper.step_up(posture=house.device)
+    assert stepped.id == keeper.session.id != session.id
+    assert call(sign(b"x"), b"x").session == stepped.id
+    keeper.renew()
+    assert call(sign(b"x"), b"x").session == keeper.session.id != stepped.id

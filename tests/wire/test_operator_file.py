@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 
 import pytest
@@ -109,6 +110,33 @@ def test_private_files_are_for_the_owner_alone(tmp_path):
         path.chmod(mode)
         with pytest.raises(ConfigurationError, match="0600"):
             read_private_toml(path)
+
+
+def test_a_private_file_is_written_in_full_or_not_at_all(tmp_path):
+    """A disk that fills up in the middle leaves no half a key behind, and no name that is taken."""
+    path = tmp_path / "device.key"
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limit[1]))
+    try:
+        with pytest.raises(ConfigurationError, match=r"device\.key: cannot be written"):
+            write_private(path, 'device = "host-1"\nsigning_seed = "00"\n')
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.iterdir()) == []
+    write_private(path, "a = 1\n")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(ConfigurationError, match="exists"):
+        write_private(path, "a = 2\n")
+    assert path.read_text() == "a = 1\n"
+
+
+def test_D7_a_file_that_no_reader_can_take_is_refused_in_a_sentence(tmp_path):
+    """Arrays nested without end, or a number of ten thousand digits, are no TOML that is taken here."""
+    path = tmp_path / "nested.toml"
+    for text in ("a = " + "[" * 100_000, "a = " + "9" * 10_000):
+        path.write_text(text)
+        with pytest.raises(ConfigurationError, match=r"nested\.toml: expected"):
+            read_toml(path)
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path):

@@ -58,10 +58,15 @@ def write_private(path: str | os.PathLike[str], text: str) -> None:
     try:
         # O_EXCL also refuses a link that somebody laid there.
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as sink:
-            sink.write(text)
-            sink.flush()
-            os.fsync(sink.fileno())
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as sink:
+                sink.write(text)
+                sink.flush()
+                os.fsync(sink.fileno())
+        except BaseException:
+            # Half a key would take the name, and be found out when it is needed.
+            os.unlink(path)
+            raise
     except OSError as error:
         raise ConfigurationError(f"cannot be written: {error.strerror}", file=os.fspath(path)) from None
 
@@ -211,6 +216,9 @@ def _parse(path: Path, data: bytes) -> Table:
         found = re.search(r"at line (\d+)", str(error))
         at = int(found.group(1)) if found else None
         raise ConfigurationError(f"expected TOML: {error}", file=str(path), line=at) from None
+    except (ValueError, RecursionError):
+        # What the reader itself cannot bear: nesting without end, a number of thousands of digits.
+        raise ConfigurationError("expected TOML of less depth or shorter numbers", file=str(path)) from None
 
 
 @dataclass(frozen=True, repr=False)
@@ -240,7 +248,7 @@ class _Source:
 def _key_path(line: str) -> tuple[str, ...] | None:
     try:
         value: Any = tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return None
     path: list[str] = []
     while isinstance(value, dict) and len(value) == 1:
