@@ -193,7 +193,7 @@ def test_mistakes_are_told(firm: Any):
 def test_a_point_that_stays_away_keeps_no_session_from_being_renewed(
     house: Any, eventually: Callable[..., None]
 ):
-    """However long one point is gone, and whatever its way there raises, the others get fresh keys in time."""
+    """However long one point is gone, whatever its way there raises, the others get fresh keys in time."""
     authority = house.authority()
     near, errors = house.point(authority), [TransportError("nobody answers"), OSError(5, "no such host")]
     far = house.point(authority)
@@ -221,7 +221,7 @@ def test_a_point_that_stays_away_keeps_no_session_from_being_renewed(
 
 
 def test_points_that_were_away_are_served_last(house: Any):
-    """The overlap runs: whoever did not answer the last time does not keep the others waiting for their keys."""
+    """The overlap runs: whoever did not answer the last time does not keep the others waiting."""
     authority = house.authority()
     point, order = house.point(authority), list[str]()
     gone = False
@@ -248,7 +248,7 @@ def test_points_that_were_away_are_served_last(house: Any):
 
 
 def test_a_kept_session_steps_up_and_goes_on_being_kept(firm: Any, house: Any):
-    """More evidence through the keeper: its signers sign for the session that comes of it, and it is renewed."""
+    """More evidence through the keeper: its signers sign for the session that comes of it, renewed in time."""
     _, point, session = firm
     keeper = SessionKeeper(session, {"orders": lambda: point})
     sign, call = keeper.signer("orders.submit"), point.verifier("orders.submit")

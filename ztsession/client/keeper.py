@@ -16,15 +16,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from ztsession.client.installed import InstalledSession
 from ztsession.client.session import Session
 from ztsession.client.transport import Transport
-from ztsession.errors import ConfigurationError, HandshakeError, ZtsError
+from ztsession.errors import ConfigurationError, HandshakeError
 from ztsession.limits import OVERLAP_S, POSTURE_MAX_AGE_S
+from ztsession.mfa.protocol import MfaProver
+from ztsession.posture.protocol import PostureProver
 
 __all__ = ["KeptSigner", "SessionKeeper"]
 
@@ -74,6 +76,9 @@ class SessionKeeper:
         self._leaving: list[tuple[float, InstalledSession]] = []
         #: Points that the session of today is not installed at, because they did not answer.
         self._owed: set[str] = set()
+        #: Those among them that did not answer the last time: they are tried last.
+        self._away: set[str] = set()
+        self._renew_at = time.monotonic() + renew_every_s
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._installed = {name: self._install(session, name) for name in self._points}
@@ -106,11 +111,22 @@ class SessionKeeper:
         next call, or by the thread.
         """
         with self._lock:
-            self._let_go()
-            self._session = self._renewed()
-            self._owed = set(self._points)
-            self._settle()
-            return self._session
+            return self._put_in_force(self._renewed)
+
+    def step_up(
+        self,
+        *,
+        mfa: MfaProver | None = None,
+        posture: PostureProver | None = None,
+        scopes: Sequence[str] = (),
+    ) -> Session:
+        """Show more, as :meth:`Session.step_up` does, and put the session that comes of it in force.
+
+        Step up here and not on :attr:`session`: of that one the keeper would not hear. Raises as that and as
+        :meth:`renew`.
+        """
+        with self._lock:
+            return self._put_in_force(lambda: self._session.step_up(mfa=mfa, posture=posture, scopes=scopes))
 
     def __enter__(self) -> Self:
         """Renew from time to time, in a thread of its own, until :meth:`close`."""
@@ -136,6 +152,14 @@ class SessionKeeper:
 
     # ---- Inside
 
+    def _put_in_force(self, step: Callable[[], Session]) -> Session:
+        self._let_go()
+        self._session = step()
+        self._renew_at = time.monotonic() + self._renew_every_s
+        self._owed = set(self._points)
+        self._settle()
+        return self._session
+
     def _renewed(self) -> Session:
         over = None if self._dial is None else self._dial()
         try:
@@ -145,13 +169,17 @@ class SessionKeeper:
             return self._session.reauthenticate(over)
 
     def _settle(self) -> None:
-        failed: ZtsError | None = None
-        for name in sorted(self._owed):
+        failed: Exception | None = None
+        # The overlap runs: nobody waits for one who did not answer the last time.
+        for name in sorted(self._owed, key=lambda name: (name in self._away, name)):
             try:
                 self._replace(name, self._install(self._session, name))
                 self._owed.discard(name)
-            except ZtsError as error:
+                self._away.discard(name)
+            except Exception as error:
+                # Whatever a way to one point raises, the others get their keys.
                 _log.warning("the renewed session is not installed at %s yet: %s", name, error)
+                self._away.add(name)
                 failed = failed or error
         if failed is not None:
             raise failed
@@ -179,15 +207,20 @@ class SessionKeeper:
         while not self._stopping.wait(pause_s):
             try:
                 self._once()
-            except ZtsError as error:
+            except Exception as error:
+                # A way that the program gave may raise anything, and without this thread the keys run out.
                 _log.warning("the session could not be renewed, trying again in %.0f s: %s", retry_s, error)
                 pause_s, retry_s = min(retry_s, self._renew_every_s), min(2 * retry_s, _RETRY_MAX_S)
             else:
-                pause_s, retry_s = self._renew_every_s, _RETRY_MIN_S
+                pause_s, retry_s = max(0.0, self._renew_at - time.monotonic()), _RETRY_MIN_S
 
     def _once(self) -> None:
         with self._lock:
-            if self._owed:
-                self._settle()
-            else:
-                self.renew()
+            due = time.monotonic() >= self._renew_at
+            try:
+                if self._owed:
+                    self._settle()
+            finally:
+                # One point that is gone for good must not keep the others from fresh keys.
+                if due:
+                    self.renew()
