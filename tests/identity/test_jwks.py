@@ -17,6 +17,7 @@ from oidc_makers import BINDING, FIRM, NOW, Issuer, as_json, b64, jwks, shown
 
 from ztsession.errors import ConfigurationError, EvidenceError, TransportError
 from ztsession.identity import jwks as module
+from ztsession.identity import oidc_settings
 from ztsession.identity.jose import from_base64url, strict_json
 from ztsession.identity.jwks import AsyncJwksCache, FixedJwks, JwksCache, read_jwks
 from ztsession.identity.jwks_fetch import async_fetcher, fetch, fetch_async, fetcher, is_fetchable
@@ -633,6 +634,7 @@ def learning(server, tmp_path):
         f'[oidc."{FIRM}"]\naudience = "ztsession"\njwks_url = "{server.url("/jwks")}"\n'
     )
     server.asked.clear()
+    oidc_settings._in_use.clear()
     table = read_toml(tmp_path / "identity.toml").table("oidc")
     subjects = FileSubjects(tmp_path / "subjects.toml")
     return OidcVerifier.from_table(table, tmp_path, subjects, clock=lambda: NOW)
@@ -649,6 +651,31 @@ def test_a_verifier_learns_the_keys_of_its_issuer(server, old, learning):
             learning.verify(shown(stranger.token(key), key), BINDING)
     assert len(server.asked) == 1
     assert learning.verify(shown(old.token(key), key), BINDING).subject == "a"
+
+
+def test_settings_read_again_ask_again_and_keep_what_is_known(server, old, learning, tmp_path):
+    """A reload while the issuer is silent shuts nobody out; once it answers, its new word counts at once."""
+    key, boot, newer = ProofKey.generate(), {"s": 1000.0}, Issuer(kid="newer")
+    cache = learning._issuers[FIRM].keys
+    cache._shelf._clock = lambda: boot["s"]
+    assert learning.verify(shown(old.token(key), key), BINDING).subject == "a"
+    table = read_toml(tmp_path / "identity.toml").table("oidc")
+    subjects = FileSubjects(tmp_path / "subjects.toml")
+    again = OidcVerifier.from_table(table, tmp_path, subjects, clock=lambda: NOW)
+    assert again._issuers[FIRM].keys is cache
+    kept, server.answers["/jwks"] = server.answers["/jwks"], server.answers["/error"]
+    try:
+        boot["s"] += 10
+        assert again.verify(shown(old.token(key), key), BINDING).subject == "a"
+        assert len(server.asked) == 2
+        server.answers["/jwks"] = lambda to: to.reply(jwks(newer))
+        boot["s"] += 10
+        with pytest.raises(EvidenceError, match="no key"):
+            again.verify(shown(old.token(key), key), BINDING)
+        assert again.verify(shown(newer.token(key), key), BINDING).subject == "a"
+        assert len(server.asked) == 3
+    finally:
+        server.answers["/jwks"] = kept
 
 
 def test_a_proof_comes_before_any_question(server, old, learning):

@@ -140,13 +140,17 @@ class JwksCache:
 
     def key(self, kid: str) -> IssuerKey:
         """The key of this id, fetched if need be; ``EvidenceError`` if there is none to be had."""
-        found = self._shelf.find(kid, MAX_AGE_S)
+        found = self._shelf.fresh(kid)
         if found is None:
             flight, mine = self._ask()
             if mine or self._shelf.find(kid, STALE_MAX_AGE_S) is None:
                 flight.landed.wait(max(0.0, flight.wait_until - time.monotonic()))
             found = self._shelf.find(kid, STALE_MAX_AGE_S)
         return _found(found)
+
+    def doubt(self) -> None:
+        """Ask the issuer again before the next use; until it answers, what is known serves as ever."""
+        self._shelf.doubt()
 
     def _ask(self) -> tuple[_Flight, bool]:
         with self._lock:
@@ -183,7 +187,7 @@ class AsyncJwksCache:
 
     async def key(self, kid: str) -> IssuerKey:
         """The key of this id, fetched if need be; ``EvidenceError`` if there is none to be had."""
-        found = self._shelf.find(kid, MAX_AGE_S)
+        found = self._shelf.fresh(kid)
         if found is None:
             import asyncio
 
@@ -209,7 +213,13 @@ class _Shelf:
         self._clock = clock
         # Replaced as one, so that a reader needs no lock and never sees new keys with an old age.
         self._held: tuple[Mapping[str, IssuerKey], float] = ({}, -math.inf)
-        self._asked_at = -math.inf
+        self._asked_at = self._doubted_at = -math.inf
+
+    def doubt(self) -> None:
+        self._doubted_at = self._clock()
+
+    def fresh(self, kid: str) -> IssuerKey | None:
+        return self.find(kid, MAX_AGE_S) if self._held[1] > self._doubted_at else None
 
     def find(self, kid: str, max_age_s: float) -> IssuerKey | None:
         keys, fetched_at = self._held

@@ -18,6 +18,7 @@ listed, and keys from the one place that is named here.
 from __future__ import annotations
 
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from ztsession.errors import ConfigurationError, EvidenceError
 from ztsession.identity.jwks import ALGORITHMS, JWKS_MAX_BYTES, FixedJwks, JwksCache, KeySource, read_jwks
@@ -26,6 +27,9 @@ from ztsession.identity.oidc_name import is_issuer
 from ztsession.wire.operator_file import Table
 
 __all__ = ["read_issuers"]
+
+#: The keys that verifiers of this process hold now, by issuer and address.
+_in_use: WeakValueDictionary[tuple[str, str], JwksCache] = WeakValueDictionary()
 
 
 def read_issuers(table: Table, directory: Path) -> list[OidcIssuer]:
@@ -74,15 +78,27 @@ def _read_keys(issuer: str, table: Table, directory: Path) -> KeySource:
         raise table.error("expected either jwks, a file of this directory, or jwks_url")
     if table.has("jwks"):
         return _read_key_file(table, directory)
-    from ztsession.identity.jwks_fetch import fetcher, is_fetchable
+    from ztsession.identity.jwks_fetch import is_fetchable
 
     url = table.text("jwks_url")
     if not is_fetchable(url):
         raise table.error("expected https://..., or http://127.0.0.1... on this machine", "jwks_url")
     try:
-        return JwksCache(fetcher(url), name=issuer)
+        return _fetched_keys(issuer, url)
     except ConfigurationError as error:
         raise table.error(str(error), "jwks_url") from None
+
+
+def _fetched_keys(issuer: str, url: str) -> JwksCache:
+    from ztsession.identity.jwks_fetch import fetcher
+
+    cache = _in_use.get((issuer, url))
+    if cache is None:
+        cache = _in_use[issuer, url] = JwksCache(fetcher(url), name=issuer)
+    else:
+        # Settings that are read again while the issuer is silent must not shut out whoever it vouches for.
+        cache.doubt()
+    return cache
 
 
 def _read_key_file(table: Table, directory: Path) -> KeySource:
