@@ -248,7 +248,7 @@ def test_points_that_were_away_are_served_last(house: Any):
 
 
 def test_a_kept_session_steps_up_and_goes_on_being_kept(firm: Any, house: Any):
-    """More evidence through the keeper: its signers sign for the session that comes of it, renewed in time."""
+    """More evidence through the keeper: its signers sign for the session that comes of it."""
     _, point, session = firm
     keeper = SessionKeeper(session, {"orders": lambda: point})
     sign, call = keeper.signer("orders.submit"), point.verifier("orders.submit")
