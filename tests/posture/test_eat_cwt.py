@@ -128,6 +128,16 @@ def test_an_algorithm_is_confused_by_neither_key(appraiser):
 
 
 @pytest.mark.parametrize("unprotected", [{1: -7}, {1: -8}, {2: [4]}, {4: [[[[[[[[0]]]]]]]]}])
+def test_H15_a_header_has_one_encoding(appraiser):
+    """1.0 and true equal 1 to Python, and are no labels to COSE, in neither header."""
+    for label in (1.0, True):
+        with pytest.raises(EvidenceError, match="label"):
+            appraise(appraiser, cwt(KEY, payload(), header={label: -7}))
+    with pytest.raises(EvidenceError, match="label"):
+        appraise(appraiser, cwt(KEY, payload(), unprotected={4.0: b"x"}))
+    assert appraise(appraiser, cwt(KEY, payload(), unprotected={4: b"x"})).device == "host-1"
+
+
 def test_nothing_counts_that_nobody_signed(appraiser, unprotected):
     """An algorithm, or a demand, in the unprotected header is refused; a key identifier is let be."""
     assert appraise(appraiser, cwt(KEY, payload(), None, {4: b"kid"})).device == "host-1"
@@ -164,6 +174,9 @@ IAT_CLAIM = b"\x06" + cbor2.dumps(int(NOW))
         pytest.param(b"\xa2" + NONCE_CLAIM + IAT_CLAIM + b"\x00", False, id="12 a byte behind"),
         pytest.param(b"\x82" + NONCE_CLAIM + IAT_CLAIM, False, id="13 no map"),
         pytest.param(b"", False, id="14 nothing"),
+        pytest.param(b"\xa2\xf9\x49\x00" + NONCE_CLAIM[1:] + IAT_CLAIM, False, id="15 a float for a label"),
+        pytest.param(b"\xa3" + NONCE_CLAIM + IAT_CLAIM + b"\xf5\x00", False, id="16 a truth for a label"),
+        pytest.param(b"\xa3" + NONCE_CLAIM + IAT_CLAIM + b"\x61x\x00", True, id="17 a name of another"),
     ],
 )
 def test_H15_claims_have_one_encoding(appraiser, claims, passes):

@@ -12,7 +12,7 @@ from typing import Any
 
 from ztsession.errors import WireError
 
-__all__ = ["DEPTH_MAX", "ITEMS_MAX", "read_cbor"]
+__all__ = ["DEPTH_MAX", "ITEMS_MAX", "check_labels", "read_cbor"]
 
 #: A token of a few dozen claims has some hundred items; more are colliding keys or ballast.
 ITEMS_MAX = 1024
@@ -33,6 +33,13 @@ def read_cbor(data: bytes) -> Any:
         return cbor2.loads(data, max_depth=DEPTH_MAX, allow_indefinite=False, allow_duplicate_keys=False)
     except Exception as error:
         raise WireError(f"not CBOR as expected: {type(error).__name__}") from None
+
+
+def check_labels(found: dict[Any, Any]) -> None:
+    """Raise ``WireError`` unless all keys are labels as COSE has them, integers or text (RFC 9052, 1.4)."""
+    # To Python 1.0 and true are 1: a second way to write a label.
+    if not all(type(label) in (int, str) for label in found):
+        raise WireError("CBOR with a label that is neither an integer nor text")
 
 
 def _walk(data: bytes) -> None:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from ztsession.errors import EvidenceError, WireError
-from ztsession.posture.cbor import read_cbor
+from ztsession.posture.cbor import check_labels, read_cbor
 from ztsession.posture.devices import DeviceRegistry
 from ztsession.posture.eat_claims import LABELS, attested, eat_nonce, enrolled_key, require_enrolled
 from ztsession.posture.keys import EatKey
@@ -88,6 +88,7 @@ class _Sign1:
         if type(parts) is not list or [type(part) for part in parts] != [bytes, dict, bytes, bytes]:
             raise WireError("the token is no COSE_Sign1 with a payload")
         protected, unprotected, payload, signature = parts
+        check_labels(unprotected)
         # Nobody has signed it, so it may not say anything that would count.
         if _ALG in unprotected or _CRIT in unprotected:
             raise WireError("the token names its algorithm where nothing protects it")
@@ -119,6 +120,7 @@ def _algorithm(protected: bytes) -> str:
     header = read_cbor(protected)
     if type(header) is not dict:
         raise WireError("the token's protected header is no map")
+    check_labels(header)
     if _CRIT in header:
         raise WireError("the token demands an extension that is not known here")
     if _TYP in header and header[_TYP] not in _TYPES:
@@ -142,8 +144,9 @@ def _der(signature: bytes) -> bytes:
 def _claims(payload: bytes) -> dict[str, Any]:
     try:
         found = read_cbor(payload)
+        if type(found) is not dict:
+            raise WireError("its claims are no map")
+        check_labels(found)
     except WireError as error:
         raise EvidenceError(f"the EAT is malformed: {error}") from None
-    if type(found) is not dict:
-        raise EvidenceError("the EAT is malformed: its claims are no map")
     return {name: found[label] for name, label in LABELS.items() if label in found}

@@ -38,7 +38,6 @@ PublicKey = EatKey | RSAPublicKey
 
 
 @functools.lru_cache(maxsize=4096)
-@functools.lru_cache(maxsize=4096)
 def load_public(pem: str) -> PublicKey:
     """Return the public key of a PEM text (RFC 7468, section 13); ``ConfigurationError`` if there is none.
 
