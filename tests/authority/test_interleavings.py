@@ -13,6 +13,7 @@ from test_going_on import Trader
 import ztsession as zts
 from ztsession.errors import HandshakeError, Revoked, TransportError, ZtsError
 from ztsession.identity.subjects import Subject, ed25519_credential
+from ztsession.limits import OVERLAP_S
 from ztsession.mfa.prover import TotpProver
 
 ROLE_POLICY = 'permit (principal, action, resource) when { principal.roles.contains("trading") };\n'
@@ -225,6 +226,25 @@ def test_a_renewal_whose_answer_is_lost_leaves_nothing_behind(house: Any):
         session.renew()
     mine = session.reauthenticate()
     assert [record.id for record in authority.sessions()] == [mine.id]
+
+
+def test_R18_an_authority_that_restarts_in_an_overlap_still_reaches_the_keys_of_before(house: Any):
+    """What was renewed a moment before a restart is hit by signals and ended by revocations after it."""
+    authority = house.authority()
+    session = house.connect(authority)
+    middle = session.renew()
+    renewed = middle.renew()
+    authority.close()
+    again = house.authority()
+    signal = zts.Signal("1", "threat", zts.Level.MEDIUM, "test", time.time(), device="host-1")
+    everything = {session.id, middle.id, renewed.id}
+    assert {change.session for change in again.signal(signal)} == everything
+    again.revoke(renewed.id)
+    assert everything <= set(again._store.revocations(int(time.time())))
+    again.close()
+    later = house.authority(clock=lambda: time.time() + OVERLAP_S + 2)
+    signal = zts.Signal("2", "threat", zts.Level.HIGH, "test", time.time(), device="host-1")
+    assert later.signal(signal) == []
 
 
 # ---- Segments with lifetimes of their own

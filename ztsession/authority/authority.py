@@ -39,6 +39,7 @@ from ztsession.authority.rotation import Rotation
 from ztsession.authority.rules import read_rules
 from ztsession.bus.change import Change
 from ztsession.errors import ConfigurationError, EvidenceError, SessionEnded
+from ztsession.limits import OVERLAP_S
 from ztsession.policy.catalog import Segment
 from ztsession.risk.engine import ModeChange, RiskEngine
 from ztsession.risk.levels import Mode
@@ -82,7 +83,9 @@ class Authority:
         self._changes = ChangeLog(store, keys.signing, clock=clock)
         #: Replacing this Authority's own keys, with overlap.
         self.rotation = Rotation(keys, self._changes, audit, clock=clock)
-        watched = [record.risk for record in self._live() if record.risk]
+        # The keys of a session in its overlap are as good as any.
+        overlapping = store.renewed_sessions(int(clock()) - OVERLAP_S)
+        watched = [record.risk for record in (*self._live(), *overlapping) if record.risk]
         self.risk = RiskEngine.restore(store.get_state(_STANDING), watched)
         self._granting = Granting(name, keys, store, audit, self._changes, self.risk, clock=clock)
         self._desk = FrontDesk(

@@ -63,10 +63,14 @@ class Granting:
     ) -> None:
         self._name, self._keys, self._store, self._audit = name, keys, store, audit
         self._changes, self._risk, self._clock = changes, risk, clock
-        self._ends = [(record.expires_at, record.id) for record in store.live_sessions(int(clock()))]
-        heapq.heapify(self._ends)
-        #: Sessions in their overlap, and those that renewed them, in the order of the renewals.
+        now = int(clock())
+        self._ends = [(record.expires_at, record.id) for record in store.live_sessions(now)]
+        #: Sessions in their overlap, and those that renewed them.
         self._overlapping: dict[bytes, bytes] = {}
+        for old in store.renewed_sessions(now - OVERLAP_S):
+            self._overlapping[old.id] = old.superseded_by or b""
+            self._ends.append((now + OVERLAP_S, old.id))
+        heapq.heapify(self._ends)
 
     def grant(self, decider: Decider, standing: Standing) -> tuple[Outcome, Standing]:
         """Grant a new session for what a client has shown, with what it needs to go on from there.
@@ -113,10 +117,9 @@ class Granting:
         while (record := self._store.get_session(last)) is not None and record.superseded_by is not None:
             last = record.superseded_by
         line = dict.fromkeys((session, last))
-        # Latest first: of three that follow each other within the overlap, all are found.
-        for old, new in reversed(self._overlapping.items()):
-            if new in line:
-                line[old] = None
+        # Several may have followed each other within the overlap.
+        while more := [old for old, new in self._overlapping.items() if new in line and old not in line]:
+            line |= dict.fromkeys(more)
         return tuple(each for each in line if each == session or not self._is_over(each))
 
     # ---- The session that ends

@@ -42,6 +42,10 @@ _LIVE: Final = (
     f"SELECT {_COLUMNS} FROM sessions WHERE expires_at > ? AND superseded_by IS NULL AND mode <> {_REVOKED}"  # noqa: S608
     " ORDER BY started_at, id"
 )
+_RENEWED: Final = (
+    f"SELECT {_COLUMNS} FROM sessions WHERE mode <> {_REVOKED}"  # noqa: S608
+    " AND superseded_by IN (SELECT id FROM sessions WHERE started_at > ?) ORDER BY started_at, id"
+)
 
 
 class SqliteStore:
@@ -123,6 +127,10 @@ class SqliteStore:
     def live_sessions(self, now: int) -> list[SessionRecord]:
         """Every session that is neither expired at ``now`` (unix s), superseded nor revoked; oldest first."""
         return [self._record(row) for row in self.rows(_LIVE, now)]
+
+    def renewed_sessions(self, since: int) -> list[SessionRecord]:
+        """Every session that another took the place of after ``since`` (unix s) and that is not revoked."""
+        return [self._record(row) for row in self.rows(_RENEWED, since)]
 
     def set_mode(self, session: bytes, mode: int, risk: bytes | None = None) -> None:
         """Write a session's mode, and its risk state if given; StoreError if unknown, or revoked already."""
