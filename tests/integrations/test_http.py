@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -59,8 +60,10 @@ class Talks:
 
     def __init__(self) -> None:
         self.gate, self.waiting, self.left = threading.Event(), threading.Semaphore(0), 0
+        self.sources = list[str]()
 
     def connection(self, source: str = "") -> Talk:
+        self.sources.append(source)
         return Talk(self, source)
 
     def exchange(self, message: bytes) -> bytes:
@@ -446,6 +449,48 @@ def test_D4_one_source_cannot_make_every_request(
     with served.raw() as over:
         over.sendall(head + b"123456789")
         assert over.recv(1000).startswith(b"HTTP/1.1 503")
+
+
+def reset_after_asking(served: Served) -> None:
+    """A client that is gone before the server looks at who it was."""
+    with served.raw() as line:
+        line.sendall(b"POST /v1/handshake HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n")
+        line.sendall(b"content-type: application/octet-stream\r\n\r\nx")
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_D1_who_resets_his_connection_is_not_without_limits(eventually: Callable[..., None]):
+    """Its address is gone and its request is not: all of these are one source, which another is not."""
+    talks = Talks()
+    served = Served(AuthorityApp(talks))
+    for _ in range(3):
+        reset_after_asking(served)
+    with served:
+        eventually(lambda: len(talks.sources) == 3)
+        with httpx.Client(trust_env=False) as other:
+            other.post(served.url + "/v1/handshake", content=b"x", headers=OCTETS)
+    assert talks.sources == ["unnamed"] * 3 + ["127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("client", "server", "source"),
+    [
+        (("192.0.2.1", 5), ("10.0.0.1", 443), "192.0.2.1"),
+        (None, ("10.0.0.1", 443), "unnamed"),
+        (("", 0), ("10.0.0.1", 443), "unnamed"),
+        (None, ("/run/authority.sock", None), ""),
+        (("192.0.2.1", 0), ("/run/authority.sock", None), "192.0.2.1"),
+        (None, None, ""),
+    ],
+)
+def test_only_a_unix_socket_has_no_source(client: Any, server: Any, source: str):
+    """On a port there is always one, and what a trusted proxy says counts on both."""
+    scope = {"type": "http", "headers": [], "client": client, "server": server}
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is read for this")
+
+    assert asgi_request.Request.of(scope, receive).source == source
 
 
 def test_one_conversation_answers_one_message_at_a_time(serve: Any, talks: Talks, http: httpx.Client):

@@ -12,7 +12,8 @@ thread, a place) is bounded before it is read, for each source and in all.
 
 The source is what the server says in ``scope["client"]``. Behind a proxy the server must be told to take it
 from the proxy's headers, and from no one else's; otherwise all clients are one source and share its limits. A
-server on a Unix socket that names no client leaves its clients unlimited.
+server on a Unix socket that names no client leaves its clients unlimited; on a port all that it does not name
+are one source.
 """
 
 from __future__ import annotations

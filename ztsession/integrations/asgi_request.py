@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ztsession.wire.framing import MAX_FRAME_BYTES
+from ztsession.wire.source import UNNAMED
 
 __all__ = [
     "CONVERSATION_HEADER",
@@ -46,7 +47,7 @@ class Gone(Exception):  # noqa: N818
 
 @dataclass
 class Request:
-    """What a client asks; ``source`` is the text of its address, "" when the server names none."""
+    """What a client asks; ``source`` is the text of its address, "" on a Unix socket."""
 
     scope: Scope
     receive: Receive
@@ -56,8 +57,7 @@ class Request:
     @classmethod
     def of(cls, scope: Scope, receive: Receive) -> Request:
         """Read the scope, not the body."""
-        client = scope.get("client")
-        request = cls(scope, receive, str(client[0]) if client else "")
+        request = cls(scope, receive, _source(scope))
         for name, value in scope["headers"]:
             request.headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
         return request
@@ -131,6 +131,14 @@ class Answer:
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": self.status, "headers": encoded})
         await send({"type": "http.response.body", "body": self.body})
+
+
+def _source(scope: Scope) -> str:
+    client, server = scope.get("client"), scope.get("server")
+    if client and client[0]:
+        return str(client[0])
+    # A Unix socket has no port; on a port nobody is without limits for having no name.
+    return UNNAMED if server and server[1] is not None else ""
 
 
 def _too_long() -> Problem:

@@ -19,6 +19,7 @@ from ztsession.integrations.workers import WORKERS, Workers
 from ztsession.server.listening import Listener, source_of
 from ztsession.server.stream import CONNECTIONS_MAX, FIRST_MESSAGE_S, SILENCE_S
 from ztsession.wire.framing import LENGTH_BYTES, MAX_FRAME_BYTES, frame
+from ztsession.wire.source import UNNAMED
 
 if TYPE_CHECKING:
     import ssl
@@ -114,6 +115,8 @@ class AsyncStreamServer:
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task, source = asyncio.current_task(), source_of(writer.get_extra_info("peername"))
+        if not source and not isinstance(self.address, str):
+            source = UNNAMED
         if task is None or len(self._serving) >= self._connections_max or not self._shares.take(source):
             _log.info("a connection from %s finds no place", source or "this machine")
             writer.transport.abort()

@@ -9,7 +9,11 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 
-__all__ = ["address_of", "network_of"]
+__all__ = ["UNNAMED", "address_of", "network_of"]
+
+#: The one source of all peers on a network that no address is known of: a connection that its peer has reset
+#: has none any more, and what he said before can still be read.
+UNNAMED = "unnamed"
 
 _NETWORK_BYTES = 8
 
