@@ -94,6 +94,34 @@ def test_H14_a_device_that_is_removed_takes_its_sessions_along(house: Any):
         house.connect(authority, posture=host)
 
 
+def test_H14_a_device_key_that_is_replaced_ends_what_it_opened(house: Any):
+    """With a new key the device goes on; sessions that a copy of the old one opened are over."""
+    authority = house.authority()
+    old, new = (zts.DevicePosture("host-9", os.urandom(32), measure=dict) for _ in range(2))
+    authority.enrolment.device(Device("host-9", public_key=old.public_key))
+    stolen, kept = house.connect(authority, posture=old), house.connect(authority)
+    authority.enrolment.device(Device("host-9", public_key=old.public_key, ueid=bytes(range(8))))
+    assert {record.id for record in authority.sessions()} == {stolen.id, kept.id}
+    authority.enrolment.device(Device("host-9", public_key=new.public_key))
+    assert [record.id for record in authority.sessions()] == [kept.id]
+    with pytest.raises(HandshakeError):
+        stolen.renew()
+    assert house.connect(authority, posture=new).renew()
+
+
+def test_H14_a_device_key_that_is_replaced_in_the_file_ends_what_it_opened(house: Any):
+    """The operator's file has the same effect, as soon as it is read."""
+    authority = house.authority()
+    session = house.connect(authority)
+    authority.reload()
+    assert authority.session(session.id)
+    new = zts.DevicePosture("host-1", os.urandom(32), measure=dict)
+    (house.rules / "devices.toml").write_text(new.registry_entry())
+    authority.reload()
+    assert authority.sessions() == []
+    assert house.connect(authority, posture=new)
+
+
 def test_the_file_is_right_where_both_name_a_subject(house: Any):
     """Whoever can enrol at run time cannot give a subject of the file another key."""
     authority, twin = house.authority(), zts.Ed25519Identity.generate("algo-7")

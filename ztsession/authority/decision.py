@@ -84,25 +84,26 @@ class Decider:
         or its credential is not what it was.
         """
         device = "" if record.device == NO_DEVICE else record.device
-        subject = self._enrolled(basis.credential, record.subject, device)
+        appraisal = Appraisal({}, device, key=basis.device_key)
+        subject = self._enrolled(basis.credential, record.subject, appraisal)
         identity = subject.identity(basis.identity_assurance, basis.credential, basis.until or None)
-        return Judged(identity, Appraisal({}, device), basis.authenticated_at, basis.shown)
+        return Judged(identity, appraisal, basis.authenticated_at, basis.shown)
 
     def still(self, judged: Judged) -> Judged:
         """What was judged before, by what is enrolled now: a subject may have lost a role, or everything,
         since its evidence was looked at. EvidenceError as above.
         """
         who = judged.identity
-        subject = self._enrolled(who.credential, who.subject, judged.appraisal.device)
+        subject = self._enrolled(who.credential, who.subject, judged.appraisal)
         return replace(judged, identity=subject.identity(who.assurance, who.credential, who.until))
 
-    def _enrolled(self, credential: str, name: str, device: str) -> Subject:
+    def _enrolled(self, credential: str, name: str, shown: Appraisal) -> Subject:
         # Asked by the credential: it may have been given to somebody else meanwhile.
         subject = self._subjects.holder(credential)
         if subject is None or subject.name != name:
             raise EvidenceError("the subject is no longer enrolled with the credential of this session")
-        if device and not self._appraiser.knows(device):
-            raise EvidenceError("the device of this session is no longer enrolled")
+        if shown.device and not self._appraiser.knows(shown.device, shown.key):
+            raise EvidenceError("the device is no longer enrolled with the key of this session")
         return subject
 
     def missing(self, judged: Judged) -> list[str]:
@@ -118,7 +119,7 @@ class Decider:
         return missing
 
     def aged(self, judged: Judged) -> list[str]:
-        """"posture" if what was shown of the device has become too old to decide by (H19)."""
+        """What has become too old to decide by: "posture", or nothing (H19)."""
         appraisal = judged.appraisal
         old = self._clock() - appraisal.collected_at > self._appraiser.max_age_s
         return ["posture"] if appraisal.device and old else []

@@ -68,9 +68,13 @@ class Enrolment:
         return self._end_unenrolled()
 
     def device(self, device: Device) -> None:
-        """Enrol a device, or replace its enrolment; ConfigurationError for a key or UEID of another."""
+        """Enrol a device, or replace its enrolment; ConfigurationError for a key or UEID of another.
+
+        Sessions on it that were opened by a key which it had, and has no longer, end.
+        """
         self._audit.record("device.enrolled", device=device.name)
         self._devices.enrol(device)
+        self._end_unenrolled()
 
     def remove_device(self, name: str) -> int:
         """Take a device out; returns how many sessions on it ended with that."""

@@ -84,6 +84,8 @@ class Basis(Message, kind="session-basis", max_bytes=16384):
     handshake_hash: Annotated[bytes, Octets.exactly(32)]
     nonce: Annotated[bytes, Octets.exactly(32)]
     mark: Annotated[int, Integer(0, _LAST_SECOND)]
+    #: Which of the device's keys it showed itself by.
+    device_key: Annotated[str, Text(64)]
 
     @classmethod
     def of(cls, standing: Standing) -> Basis:
@@ -100,6 +102,7 @@ class Basis(Message, kind="session-basis", max_bytes=16384):
             handshake_hash=standing.handshake_hash,
             nonce=standing.nonce,
             mark=standing.mark,
+            device_key=judged.appraisal.key,
         )
 
     @property

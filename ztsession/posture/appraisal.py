@@ -49,12 +49,14 @@ class Appraisal:
     """What is known about the device of a session; ``device`` is empty if there was no evidence.
 
     ``measurements`` is what the vector was judged from, and what else the evidence said: for the log only.
+    ``key``: which of ``Device.keys`` has signed the evidence.
     """
 
     vector: Mapping[str, str]
     device: str = ""
     collected_at: int = 0
     measurements: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
     #: The same in the eight claims of AR4SI, see :mod:`ztsession.posture.trust`.
     trust: Mapping[str, str] = field(init=False)
     #: ``digest("posture", canonical(vector))``, 32 bytes.
@@ -95,9 +97,10 @@ class PostureAppraiser:
         """The names of all devices of the file."""
         return self._rules.names
 
-    def knows(self, device: str) -> bool:
-        """Whether a device of this name is enrolled now."""
-        return self._rules.devices.named(device) is not None
+    def knows(self, device: str, key: str) -> bool:
+        """Whether a device of this name is enrolled now, with this one among its ``Device.keys``."""
+        found = self._rules.devices.named(device)
+        return found is not None and key in found.keys
 
     @property
     def max_age_s(self) -> int:
@@ -119,7 +122,7 @@ class PostureAppraiser:
             raise EvidenceError("the posture evidence is from another device than before")
         check_age(shown.collected_at, now, rules.reference.max_age_s)
         vector = rules.reference.compare(shown)
-        return Appraisal(vector, shown.device, shown.collected_at, shown.measurements)
+        return Appraisal(vector, shown.device, shown.collected_at, shown.measurements, shown.key)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from ztsession.errors import EvidenceError, WireError
 from ztsession.posture.devices import UEID_MAX_BYTES, UEID_MIN_BYTES, Device
 from ztsession.posture.freshness import MAX_AHEAD_S
-from ztsession.posture.keys import EatKey, eat_key
+from ztsession.posture.keys import EatKey, eat_key, fingerprint
 from ztsession.posture.protocol import VerifiedPosture
 from ztsession.wire.digest import digest
 from ztsession.wire.schema import Flag, Integer, MapOf, Octets, Rule, Text
@@ -107,7 +107,8 @@ def attested(claims: Mapping[str, Any], device: Device, expected: bytes, now: fl
         _check_entity(read, device)
         _check_validity(read, now)
         collected_at = read.required("iat", _TIME)
-        return VerifiedPosture(device.name, collected_at, _measurements(read))
+        key = fingerprint(eat_key(device.eat_key or ""))
+        return VerifiedPosture(device.name, collected_at, _measurements(read), key=key)
     except WireError as error:
         raise EvidenceError(f"the EAT is malformed: {error}") from None
 

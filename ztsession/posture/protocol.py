@@ -22,12 +22,14 @@ class VerifiedPosture:
     """What a device has shown: ``measurements`` as text by item, made at ``collected_at`` (Unix seconds).
 
     ``hardware``: the signing key is known not to leave the device's hardware (a TPM's attestation key).
+    ``key``: which of ``Device.keys`` has signed.
     """
 
     device: str
     collected_at: int
     measurements: Mapping[str, str] = field(default_factory=dict)
     hardware: bool = False
+    key: str = ""
 
 
 class PostureVerifier(Protocol):

@@ -14,6 +14,7 @@ from typing import Annotated
 
 from ztsession.errors import EvidenceError, WireError
 from ztsession.posture.devices import DeviceRegistry
+from ztsession.posture.keys import fingerprint, statement_key
 from ztsession.posture.protocol import VerifiedPosture
 from ztsession.wire.digest import digest
 from ztsession.wire.schema import Integer, MapOf, Message, Name, Octets, Text
@@ -66,7 +67,8 @@ class StatementVerifier:
             raise EvidenceError("the device is not enrolled with a key for statements")
         if not hmac.compare_digest(statement.nonce, nonce):
             raise EvidenceError("the posture evidence answers another nonce")
-        return VerifiedPosture(statement.device, statement.collected_at, statement.believed)
+        signer = fingerprint(statement_key(key))
+        return VerifiedPosture(statement.device, statement.collected_at, statement.believed, key=signer)
 
 
 _NO_DEVICE = public_key(digest("no device"))

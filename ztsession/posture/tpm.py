@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from ztsession.errors import EvidenceError, WireError
 from ztsession.posture.devices import Device, DeviceRegistry
 from ztsession.posture.event_log import replay
-from ztsession.posture.keys import attestation_key
+from ztsession.posture.keys import attestation_key, fingerprint
 from ztsession.posture.protocol import EVIDENCE_MAX_BYTES, VerifiedPosture
 from ztsession.posture.statement import NONCE_BYTES, PostureStatement
 from ztsession.posture.tpm_structures import PCRS, STRUCTURE_MAX_BYTES, Algorithm, Quote, Signature
@@ -98,7 +98,8 @@ class TpmVerifier:
             raise EvidenceError(f"the TPM evidence is malformed: {error}") from None
         _check_statement(statement, device, nonce)
         measurements = {**statement.believed, **quoted, **_check_events(claim)}
-        return VerifiedPosture(device.name, statement.collected_at, measurements, hardware=True)
+        key = fingerprint(attestation_key(device.ak or ""))
+        return VerifiedPosture(device.name, statement.collected_at, measurements, hardware=True, key=key)
 
     def _signer(self, claim: TpmEvidence) -> Device:
         device = self._devices.named(claim.device)
