@@ -205,6 +205,15 @@ def test_an_authority_serves_handshakes_until_told_to_stop(tmp_path: Path, polic
     assert "Traceback" not in rest
 
 
+def test_an_ipv6_address_is_told_as_listen_takes_it() -> None:
+    """In brackets, so that address and port can be told apart; a path and IPv4 stay as they are."""
+    from ztsession.cli import authority
+
+    for told in ("[::1]:7443", "127.0.0.1:7443"):
+        assert authority._shown(authority._address(told)) == told
+    assert authority._shown("authority.sock") == "authority.sock"
+
+
 @pytest.mark.parametrize(("listen", "status"), [("nowhere", 2), ("127.0.0.1:99999", 2), ("203.0.113.1:1", 1)])
 def test_an_authority_that_cannot_listen_says_so(
     tmp_path: Path, policy: Path, listen: str, status: int

@@ -57,7 +57,7 @@ def serve(state: Path, policy: Path, listen: str, unlock_key: Path | None, passp
     with telling(), Authority.open(state, policy=policy, unlock=unlock) as opened:
         signal.signal(signal.SIGHUP, lambda *_: _reload(opened))
         with StreamServer(address, opened.connection) as server:
-            click.echo("listening on {}:{}".format(*server.address))
+            click.echo(f"listening on {_shown(server.address)}")
             click.echo(f"root key, for clients: {opened.root.hex()}")
             click.echo(f"ticket key, for enforcement points: {opened.ticket_key.hex()}")
             stop.wait()
@@ -76,3 +76,11 @@ def _address(text: str) -> tuple[str, int]:
     if not (host and colon and port.isdecimal() and int(port) < 65536):
         raise click.BadParameter("expected HOST:PORT", param_hint="--listen")
     return host.strip("[]"), int(port)
+
+
+def _shown(address: str | tuple[str, int]) -> str:
+    # As --listen takes it.
+    if isinstance(address, str):
+        return address
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
