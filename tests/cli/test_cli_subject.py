@@ -311,6 +311,7 @@ def test_what_does_not_open_delays_no_removal(house, where, enrolments, stored):
     answer = refused("remove", *where, "--name", "ada")
     assert "removed: ada\n" in answer
     assert "passphrase" in answer
+    assert "its second factors are still kept: `ztsession mfa remove` takes them away" in answer
     assert (stored.named("ada"), factors.enrolled("ada")) == (None, ("recovery",))
     stored.enrol(ada)
     result = run("remove", *where, "--name", "ada", "--passphrase", typed=f"{phrase}\n")

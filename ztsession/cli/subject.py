@@ -21,7 +21,7 @@ import click
 from ztsession.cli.failing import telling
 from ztsession.cli.state import SUBJECTS_FILE, directories, enrolments_in, factors_in
 from ztsession.cli.unlocking import unlocking, unlocking_with
-from ztsession.errors import ConfigurationError, EvidenceError
+from ztsession.errors import ConfigurationError, EvidenceError, ZtsError
 from ztsession.identity.oidc_name import SUBJECT_MAX_BYTES, is_issuer, is_subject
 from ztsession.identity.protocol import SubjectKind
 from ztsession.identity.subjects import (
@@ -138,9 +138,14 @@ def remove(
     if FileSubjects(file).named(name) is not None:
         click.echo(f"{file} names it, too: there it is still enrolled")
     elif _has_factors(enrolments, name):
-        factors = factors_in(state, policy, enrolments, unlocking_with(unlock_key, passphrase))
-        for factor in ("totp", "webauthn", "recovery"):
-            factors.remove(name, factor)
+        try:
+            factors = factors_in(state, policy, enrolments, unlocking_with(unlock_key, passphrase))
+            for factor in ("totp", "webauthn", "recovery"):
+                factors.remove(name, factor)
+        except ZtsError as error:
+            # Whoever tries again is told that there is no such subject any more: so what is left is said now.
+            left = "its second factors are still kept: `ztsession mfa remove` takes them away"
+            raise click.ClickException(f"{error}; {left}") from None
 
 
 @subject.command("list")
