@@ -265,3 +265,29 @@ def test_K8_no_renewal_hands_out_a_ticket_that_is_over(house: Any):
     assert less.segments == ("md",)
     point = house.point(trader.authority, "orders", wall_clock=trader.clock)
     assert less.reauthenticate().install(point, "orders")
+
+
+def test_D6_renewals_and_revocations_leave_little_behind(house: Any):
+    """However often a session is renewed, and however many are revoked, what is held of them is bounded."""
+    ahead_s = 0.0
+    authority = house.authority(clock=lambda: time.time() + ahead_s)
+    device = zts.DevicePosture(
+        "host-1", house.device.signing_seed, measure=dict, clock=lambda: time.time() + ahead_s
+    )
+    session, other = house.connect(authority, posture=device), house.connect(authority, posture=device)
+    first = session.id
+    assert authority.session(first).grants
+    for _ in range(400):
+        ahead_s += OVERLAP_S + 1
+        session = session.renew()
+    for _ in range(100):
+        authority.revoke(house.connect(authority, posture=device).id)
+    assert len(authority._granting._ends) <= 300
+    assert len(authority.risk) <= 3
+    assert not authority._store.get_session(first).grants
+    # The twin: those that live are watched, and end when their time is over.
+    signal = zts.Signal("1", "threat", zts.Level.MEDIUM, "test", time.time(), device="host-1")
+    assert {session.id, other.id} <= {change.session for change in authority.signal(signal)}
+    ahead_s += 86_400
+    authority._sweep()
+    assert len(authority.risk) == len(authority._granting._ends) == 0

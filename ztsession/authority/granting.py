@@ -34,6 +34,9 @@ from ztsession.tickets.ticket import TicketBody, seal_ticket
 
 __all__ = ["Granting"]
 
+#: Ends that may be kept of sessions that are over, before it is worth a look at which these are.
+_ENDS_SPARE = 256
+
 
 @dataclass(frozen=True)
 class _Replaced:
@@ -108,6 +111,10 @@ class Granting:
             over = heapq.heappop(self._ends)[1]
             self._overlapping.pop(over, None)
             self._risk.close(over)
+        if len(self._ends) > 4 * len(self._risk) + _ENDS_SPARE:
+            # Of sessions that were renewed or revoked: what is over before its time must not pile up (D6).
+            self._ends = [end for end in self._ends if self._risk.watches(end[1])]
+            heapq.heapify(self._ends)
 
     def line(self, session: bytes) -> tuple[bytes, ...]:
         """A session (16-byte id) and all whose keys live by the same evidence: the one that it goes on in by
@@ -229,7 +236,8 @@ class Granting:
             if record.mode != Mode.NORMAL:
                 changes.append(self._changes.write_mode(record.id, Mode(record.mode)))
             if replaced is not None and replaced.renewed:
-                self._store.put_session(replace(replaced.record, superseded_by=record.id))
+                # Who renews all day leaves many of these until the session's end, and grants are long.
+                self._store.put_session(replace(replaced.record, superseded_by=record.id, grants=()))
                 changes.append(self._changes.write_retire(replaced.record.id))
             for over in replaced.line if replaced is not None else ():
                 self._store.set_mode(over, Mode.REVOKED)

@@ -83,6 +83,14 @@ class RiskEngine:
         with self._lock:
             self._sessions.pop(session, None)
 
+    def __len__(self) -> int:
+        """How many sessions are watched."""
+        return len(self._sessions)
+
+    def watches(self, session: bytes) -> bool:
+        """Whether this session is watched."""
+        return session in self._sessions
+
     def session(self, session: bytes) -> SessionRisk:
         """The present risk of a session; SessionEnded when it is not watched."""
         with self._lock:
