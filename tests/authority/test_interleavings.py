@@ -291,3 +291,17 @@ def test_D6_renewals_and_revocations_leave_little_behind(house: Any):
     ahead_s += 86_400
     authority._sweep()
     assert len(authority.risk) == len(authority._granting._ends) == 0
+
+
+# ---- Handshakes on a connection with an open channel
+
+
+def test_a_handshake_that_is_refused_leaves_the_open_channel_as_it_is(house: Any):
+    """Who is refused on a connection takes nothing from the session that was opened on it."""
+    trader = Trader(house, mfa=False)
+    line = trader.authority.connection()
+    session = trader.connect(transport=line)
+    with pytest.raises(HandshakeError):
+        trader.connect(transport=line, identity=zts.Ed25519Identity.generate("stranger"))
+    assert session.step_up(mfa=trader.prover).assurance == 2
+    assert trader.connect(transport=line).step_up(mfa=trader.prover).assurance == 2

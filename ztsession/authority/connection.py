@@ -192,7 +192,11 @@ class Connection:
             expected.mark,
             channel.session_secret,
         )
-        return self._answer(channel, self._desk.admit(presented))
+        decided = self._desk.admit(presented)
+        if decided[1] is None:
+            # A handshake that is refused leaves the channel that is open as it is.
+            return channel.seal(decided[0].encoded)
+        return self._answer(channel, decided)
 
     def _renew(self, message: bytes) -> bytes:
         request = RenewalRequest.from_bytes(message)
