@@ -173,6 +173,24 @@ def test_files_are_never_overwritten(served, asked, tmp_path):
     assert out.read_text() == "precious"
 
 
+@pytest.mark.parametrize(("name", "out"), [("two words", "new"), ("host-8", "taken"), ("host-8", "no/where")])
+def test_no_key_is_left_in_a_tpm_that_no_request_speaks_of(tpm, tmp_path, name, out):
+    """A name that is none, or a file that cannot be made, is told before there is a key."""
+    (tmp_path / "taken").write_text("precious")
+    handle = ("--ak", "0x81010009", "--tcti", tpm.tcti)
+    assert "Error" in refused("tpm-key", name, *handle, "--out", tmp_path / out)
+    assert "0x81010009" not in tpm.run("getcap", "handles-persistent").lower()
+    assert (tmp_path / "taken").read_text() == "precious"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("digits", ["ab" * 31, "ab" * 33, "", "no"])
+def test_a_fingerprint_has_64_digits(served, asked, tmp_path, digits):
+    """What cannot be a fingerprint is not called another one."""
+    given = ("--request", asked[0], "--ek-fingerprint", digits, "--out", tmp_path / "out")
+    assert "64 hexadecimal digits" in refused("tpm-challenge", *served[1], *given)
+
+
 def test_hostile_files_are_refused_in_a_sentence(served, asked, tpm, tmp_path):
     """Garbage in place of a request, a challenge or an answer is an error and no traceback."""
     garbage, out = tmp_path / "garbage", tmp_path / "out"

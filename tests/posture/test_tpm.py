@@ -446,6 +446,15 @@ def test_a_tpm_that_cannot_be_used_says_what_to_try(tpm, changes, says):
         posture(tpm, **changes).prove(BINDING, NONCE)
 
 
+def test_a_tpm_without_the_bank_says_so(tmp_path):
+    """Where the SHA-256 bank was switched off there is an error with a next step."""
+    with software_tpm(tmp_path) as bare:
+        bare.tools.create_ak("host-1", AK)
+        bare.run("pcrallocate", "sha1:all+sha256:none")
+    with software_tpm(tmp_path) as bare, pytest.raises(ConfigurationError, match="SHA-256 bank"):
+        posture(bare).prove(BINDING, NONCE)
+
+
 def test_a_key_that_signs_by_any_scheme_is_no_attestation_key(tpm, tmp_path):
     """The host's side refuses an unrestricted key before anything is quoted."""
     tpm.run("createprimary", "-Q", "-C", "o", "-G", "ecc", "-c", tmp_path / "primary")

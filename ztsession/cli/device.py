@@ -12,6 +12,7 @@ care is the fingerprint of the endorsement key: it decides whose TPM it is.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,8 +83,9 @@ def tpm_key(name: str, kind: Literal["ecc", "rsa"], ak: str, tcti: str | None, o
     from ztsession.integrations.tpm2_tools import Tpm2Tools
     from ztsession.posture.tpm_enrolment import ek_fingerprint
 
-    request = Tpm2Tools(tcti).create_ak(name, ak, kind=kind)
-    _write(out, request.to_bytes())
+    with _new_file(out) as write:
+        request = Tpm2Tools(tcti).create_ak(name, ak, kind=kind)
+        write(request.to_bytes())
     click.echo(f"endorsement key, SHA-256: {ek_fingerprint(request.ek_public).hex()}")
     click.echo(f"its certificate: {'in the request' if request.ek_certificate else 'the TPM has none'}")
 
@@ -111,8 +113,9 @@ def tpm_challenge(
     asked = EnrolmentRequest.from_bytes(_read(request))
     trust = _trust(ek_fingerprint, ek_roots, asked.ek_certificate)
     challenge = begin(asked.device, asked.ek_public, asked.ak_public, trust, now=time.time())
-    _write(out, challenge.credential)
-    PendingChallenges(enrolments).keep(challenge)
+    with _new_file(out) as write:
+        write(challenge.credential)
+        PendingChallenges(enrolments).keep(challenge)
     click.echo(f"a challenge for {asked.device}")
 
 
@@ -123,7 +126,8 @@ def tpm_activate(challenge: Path, ak: str, tcti: str | None, out: Path) -> None:
     """On the host: let its TPM answer the challenge."""
     from ztsession.integrations.tpm2_tools import Tpm2Tools
 
-    _write(out, Tpm2Tools(tcti).activate(ak, _read(challenge)))
+    with _new_file(out) as write:
+        write(Tpm2Tools(tcti).activate(ak, _read(challenge)))
 
 
 @device.command("tpm-enrol")
@@ -186,10 +190,9 @@ def _trust(fingerprint: str | None, roots: Path | None, certificate: bytes) -> E
         raise click.UsageError("expected either --ek-fingerprint or --ek-roots")
     if roots is not None:
         return EkCertificate([certificate], read_roots(roots))
-    try:
-        return EkFingerprint(bytes.fromhex(fingerprint or ""))
-    except ValueError:
-        raise click.BadParameter("expected 64 hexadecimal digits", param_hint="--ek-fingerprint") from None
+    if not re.fullmatch("[0-9A-Fa-f]{64}", fingerprint or ""):
+        raise click.BadParameter("expected 64 hexadecimal digits", param_hint="--ek-fingerprint")
+    return EkFingerprint(bytes.fromhex(fingerprint or ""))
 
 
 def _read(path: Path) -> bytes:
@@ -197,10 +200,29 @@ def _read(path: Path) -> bytes:
         return source.read(_FILE_MAX_BYTES)
 
 
-def _write(path: Path, data: bytes) -> None:
+@contextmanager
+def _new_file(path: Path) -> Iterator[Callable[[bytes], None]]:
+    """A file that is made before what goes into it, so that no key is left in a TPM for want of one; it is
+    gone again if anything fails. Never over an older one, which could be on its way.
+    """
+    with _writing(path):
+        sink = path.open("xb")
+
+    def write(data: bytes) -> None:
+        sink.write(data)
+        sink.flush()
+
     try:
-        # Never over an older one, which could be on its way.
-        with path.open("xb") as sink:
-            sink.write(data)
+        with _writing(path), sink:
+            yield write
+    except BaseException:
+        path.unlink()
+        raise
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ConfigurationError(f"cannot be written: {error.strerror}", file=str(path)) from None

@@ -28,6 +28,7 @@ from ztsession.posture.statement import PostureStatement
 from ztsession.posture.tpm import EVENTS_MAX, TpmEvidence, qualifying_data
 from ztsession.posture.tpm_enrolment import EnrolmentRequest
 from ztsession.posture.tpm_structures import PCRS, Algorithm, Public, Signature
+from ztsession.wire.names import is_name
 
 __all__ = ["AK_HANDLE", "EVENT_LOG_PATH", "Tpm2Tools", "TpmPosture"]
 
@@ -126,6 +127,9 @@ class Tpm2Tools:
 
         ``ak``: a free persistent handle, or a new context file, which is good until the next boot.
         """
+        if not is_name(device):
+            # Before there is a key in the TPM that nobody could enrol.
+            raise ConfigurationError("device: expected 1 to 128 characters from A-Z a-z 0-9 . _ : / @ -")
         with _workplace() as at:
             self._run("createek", "-c", at / "ek.ctx", "-G", kind, "-u", at / "ek.pub", hint=_REACH)
             context = at / "ak.ctx" if _is_handle(ak) else Path(ak).absolute()
@@ -178,6 +182,10 @@ class Tpm2Tools:
             values = (at / "values").read_bytes()
             signature = _understood(Signature.padded, (at / "signature").read_bytes())
             split = [values[start : start + 32] for start in range(0, len(values), 32)]
+            if len(values) != 32 * len(pcrs):
+                raise ConfigurationError(
+                    "the TPM has not all of these registers: is the SHA-256 bank active?"
+                )
             return (at / "attest").read_bytes(), signature, split
 
     def public(self, ak: str) -> Public:
