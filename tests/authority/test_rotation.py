@@ -110,6 +110,18 @@ def test_a_new_static_key_answers_at_once_and_the_old_one_renews(site: Site):
     assert site.session().renew()
 
 
+def test_a_static_key_too_many_is_not_made_and_not_audited(site: Site):
+    """What is refused is not in the log as done, and the error says what to do."""
+    for _ in range(7):
+        site.rotation.rotate_static()
+    ring, log = site.keys.ring, (site.house.state / "audit.jsonl").read_bytes()
+    with pytest.raises(ConfigurationError, match="shorter overlap"):
+        site.rotation.rotate_static()
+    assert (site.keys.ring, (site.house.state / "audit.jsonl").read_bytes()) == (ring, log)
+    site.rotation.rotate_static(overlap_s=0)
+    assert len(site.keys.ring.static) == 1
+
+
 def test_H12_certificates_follow_the_static_key(site: Site):
     """The certificate that is offered is over the key of now, and one over the old key fits it no more."""
     from ztsession.identity import certificate

@@ -185,6 +185,11 @@ def test_an_authority_serves_handshakes_until_told_to_stop(tmp_path: Path, polic
             )
             host, port = said["listening on"].split(":")
             root = bytes.fromhex(said["root key, for clients:"])
+            # Points are set up before there is anybody to grant a ticket to.
+            out = tmp_path / "orders.toml"
+            command = ("authority", "export-segment", "orders", "--state", str(tmp_path / "state"))
+            assert ztsession(*command, "--out", str(out)).stderr == ""
+            assert SegmentKey.from_file(out).segment == "orders"
             with SocketTransport.connect((host, int(port))) as line:
                 session = zts.connect(
                     line,

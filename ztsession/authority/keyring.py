@@ -203,7 +203,9 @@ class Keyring:
         if not ring.static or ring.static[0].until:
             raise ConfigurationError("a keyring: expected a static key without end")
         if max(len(ring.static), *map(len, kinds)) > _KEYS_MAX:
-            raise ConfigurationError(f"a keyring: at most {_KEYS_MAX} keys of a kind: retire old ones")
+            raise ConfigurationError(
+                f"a keyring: at most {_KEYS_MAX} keys of a kind: retire old ones, or give a shorter overlap"
+            )
         return ring
 
 

@@ -186,7 +186,8 @@ class AuthorityKeys:
         """
         key = key or self.segment(name)
         path = self.segment_path(name, key)
-        with self._changing:
+        # Alone: another process that opens these keys sweeps away what is half written.
+        with self._alone():
             if not path.exists():
                 key.to_file(path)
         if SegmentKey.from_file(path) != key:

@@ -66,8 +66,9 @@ class Rotation:
         """
 
         def step(ring: Keyring) -> Keyring:
+            after = ring.with_new_static(self._now(), overlap_s)
             self._audit.record("rotation.static", overlap_s=overlap_s)
-            return ring.with_new_static(self._now(), overlap_s)
+            return after
 
         with self._lock:
             self._keys.update(step)

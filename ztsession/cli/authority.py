@@ -55,6 +55,7 @@ def serve(state: Path, policy: Path, listen: str, unlock_key: Path | None, passp
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with telling(), Authority.open(state, policy=policy, unlock=unlock) as opened:
+        _make_segment_keys(opened)
         signal.signal(signal.SIGHUP, lambda *_: _reload(opened))
         with StreamServer(address, opened.connection) as server:
             click.echo(f"listening on {_shown(server.address)}")
@@ -66,9 +67,16 @@ def serve(state: Path, policy: Path, listen: str, unlock_key: Path | None, passp
 def _reload(authority: Authority) -> None:
     try:
         authority.reload()
+        _make_segment_keys(authority)
     except ZtsError as error:
         # What was in force stays in force.
         _log.error("the policy directory was not taken: %s", error)
+
+
+def _make_segment_keys(authority: Authority) -> None:
+    # Points are given theirs before there is anybody to grant a ticket to.
+    for name in authority.decider.policies.current.catalog.segments:
+        authority.segment_key(name)
 
 
 def _address(text: str) -> tuple[str, int]:
