@@ -35,6 +35,7 @@ from ztsession.limits import OVERLAP_S
 from ztsession.mfa.factors import Factors
 from ztsession.mfa.prover import TotpProver, WebAuthnProver
 from ztsession.mfa.settings import MfaSettings
+from ztsession.mfa.totp import TotpEvidence
 from ztsession.store.enrolments import SqliteEnrolments
 
 #: Short enough that the records of what is over are still there when it is.
@@ -248,6 +249,23 @@ def test_a_stranger_on_the_same_connection_does_not_disturb_the_channel(house: A
     connection.exchange(os.urandom(300))
     connection.exchange(b"")
     assert session.step_up(mfa=trader.prover).assurance == 2
+
+
+def test_a_program_has_no_second_factor_to_show(house: Any):
+    """A code that was enrolled for an algorithm is not taken from it: nobody reads it off a telephone."""
+    authority = house.authority()
+    factors = authority.enrolment.factors
+    totp = pyotp.parse_uri(factors.enrol_totp("algo-7").uri)
+    factors.confirm_totp("algo-7", totp.at(int(time.time()) - 30))
+    connection = authority.connection()
+    session = house.connect(authority, connection)
+    channel = session._held.through.channel
+    shown = Supplement(mfa=TotpEvidence(totp.now()).to_bytes())
+    outcome = Outcome.from_bytes(channel.open(connection.exchange(channel.seal(shown.to_bytes()))))
+    assert (outcome.status, session.factors) == ("refused", ())
+    entry = audited(house)[-1]
+    assert "not of this subject" in entry["cause"]
+    assert entry["subject"] == "algo-7"
 
 
 def test_a_channel_takes_so_many_wrong_answers_and_no_more(house: Any):

@@ -73,7 +73,7 @@ class Decider:
             appraisal = self._appraiser.appraise(posture, bound, nonce, now=self._clock(), device=known)
             judged = replace(judged, appraisal=appraisal)
         if mfa:
-            factor = self._show(judged.identity.subject, mfa, binding("mfa", handshake_hash, static_key))
+            factor = self._show(judged.identity, mfa, binding("mfa", handshake_hash, static_key))
             # A weaker factor that is shown later does not take away what a stronger one has given.
             if judged.factor is None or factor.assurance > judged.factor.assurance:
                 judged = replace(judged, factor=factor)
@@ -134,10 +134,10 @@ class Decider:
             return []
         return list(self.second_factors.enrolled(identity.subject))
 
-    def _show(self, subject: str, evidence: bytes, bound: bytes) -> FactorShown:
-        if self.second_factors is None:
-            raise EvidenceError("second factors are not taken here")
-        return self.second_factors.verify(subject, evidence, bound)
+    def _show(self, identity: VerifiedIdentity, evidence: bytes, bound: bytes) -> FactorShown:
+        if self.second_factors is None or identity.kind != "human":
+            raise EvidenceError("second factors are not taken here, or not of this subject")
+        return self.second_factors.verify(identity.subject, evidence, bound)
 
     # ---- Deciding
 

@@ -228,8 +228,10 @@ class FrontDesk:
 
     def _refuse(self, error: ZtsError, client: bytes, otherwise: Standing | None) -> Decided:
         reason = "unavailable" if error.reason == "unavailable" else "refused"
+        # Known once the identity has held: who guesses codes is told by whose they are.
+        subject = "" if otherwise is None else otherwise.judged.identity.subject
         try:
-            self._audit.record("handshake.refused", cause=str(error)[:512], client=client)
+            self._audit.record("handshake.refused", cause=str(error)[:512], client=client, subject=subject)
         except AuditError as unrecorded:
             _log.error("a refusal is not in the audit log: %s", unrecorded)
             reason = "unavailable"

@@ -60,12 +60,12 @@ class Factors:
         self._totp = TotpFactor(enrolments, sealer, settings, clock)
         self._recovery = RecoveryFactor(enrolments, sealer, clock)
         self._by_kind = {each.kind: each for each in (self._webauthn, self._totp, self._recovery)}
-        self._clock = clock
+        self._settings, self._clock = settings, clock
 
     def enrolled(self, subject: str) -> tuple[str, ...]:
         """Which factors this subject has, the strongest first, out of "webauthn", "totp", "recovery"."""
         has = {
-            self._webauthn.name: bool(self._webauthn.record(subject).credentials),
+            self._webauthn.name: bool(self._settings.rp_id and self._webauthn.record(subject).credentials),
             self._totp.name: self._totp.record(subject).enrolled,
             self._recovery.name: self._recovery.record(subject).enrolled,
         }
