@@ -122,6 +122,16 @@ def test_H14_a_device_key_that_is_replaced_in_the_file_ends_what_it_opened(house
     assert house.connect(authority, posture=new)
 
 
+def test_a_session_whose_basis_is_damaged_is_ended_and_the_authority_opens(house: Any):
+    """One row that cannot be read costs its own session, and nobody else's."""
+    authority = house.authority()
+    damaged, whole = house.connect(authority), house.connect(authority)
+    with authority._store.transaction():
+        authority._store.execute("UPDATE sessions SET basis = x'00' WHERE id = ?", damaged.id)
+    authority.close()
+    assert [record.id for record in house.authority().sessions()] == [whole.id]
+
+
 def test_the_file_is_right_where_both_name_a_subject(house: Any):
     """Whoever can enrol at run time cannot give a subject of the file another key."""
     authority, twin = house.authority(), zts.Ed25519Identity.generate("algo-7")

@@ -38,7 +38,7 @@ from ztsession.authority.keys import AuthorityKeys
 from ztsession.authority.rotation import Rotation
 from ztsession.authority.rules import read_rules
 from ztsession.bus.change import Change
-from ztsession.errors import ConfigurationError, EvidenceError, SessionEnded
+from ztsession.errors import ConfigurationError, EvidenceError, SessionEnded, WireError
 from ztsession.limits import OVERLAP_S
 from ztsession.policy.catalog import Segment
 from ztsession.risk.engine import ModeChange, RiskEngine
@@ -352,8 +352,9 @@ class Authority:
                 try:
                     if record.basis:
                         self.decider.known(record, Basis.from_bytes(record.basis))
-                except EvidenceError as error:
-                    self.revoke(record.id, why=str(error))
+                except (EvidenceError, WireError) as error:
+                    # A basis that cannot be read says nothing for its session either.
+                    self.revoke(record.id, why=str(error)[:512])
                     ended += 1
         return ended
 
