@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -319,6 +320,7 @@ class Terminal:
 
     def __init__(self, *arguments: str) -> None:
         self._mine, its = pty.openpty()
+        self._screen = ""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ztsession", "authority", "serve", "--passphrase", *arguments],
             cwd=HOME,
@@ -329,18 +331,21 @@ class Terminal:
         )
         os.close(its)
 
-    def reads(self, wanted: str) -> str:
-        """What is on the screen, once that is on it."""
-        seen, until = "", time.monotonic() + 60
-        while wanted not in seen:
-            assert time.monotonic() < until, seen
+    def reads(self, wanted: str) -> None:
+        """Wait until this is on the screen; what comes behind it is left for the next reading."""
+        until = time.monotonic() + 60
+        while wanted not in self._screen:
+            assert time.monotonic() < until, self._screen
             if select.select([self._mine], [], [], 0.1)[0]:
-                seen += os.read(self._mine, 4096).decode()
-        return seen
+                self._screen += os.read(self._mine, 4096).decode()
+        self._screen = self._screen.partition(wanted)[2]
 
     def types(self, text: str) -> None:
-        # Typed before the echo is off it would be thrown away.
-        time.sleep(0.2)
+        """Type once the echo is off: what is typed before would be thrown away."""
+        until = time.monotonic() + 60
+        while termios.tcgetattr(self._mine)[3] & termios.ECHO:
+            assert time.monotonic() < until, "nobody asked for a passphrase"
+            time.sleep(0.01)
         os.write(self._mine, text.encode())
 
     def close(self) -> None:
