@@ -23,6 +23,8 @@ class SoftwareTpm:
     def __init__(self, directory: Path) -> None:
         self.directory, self.tcti = directory, f"swtpm:path={directory / 's'}"
         socket, control = directory / "s", directory / "s.ctrl"
+        for left in (socket, control):
+            left.unlink(missing_ok=True)  # of one that was killed here: it would be taken for this one's
         self._process = subprocess.Popen(
             (
                 *("swtpm", "socket", "--tpm2", "--tpmstate", f"dir={directory}"),
