@@ -93,7 +93,7 @@ def test_A8_zero_filled_or_garbled_tail_is_moved_aside(tmp_path: Path, tail: byt
     assert path.with_name("audit.jsonl.torn").read_bytes() == tail + b"\n"
 
 
-@pytest.mark.parametrize("content", [b"root:x:0:0\n", b"[1]", b'{"n":1,' + b"x" * 20_000, b"\0" * 20_000])
+@pytest.mark.parametrize("content", [b"root:x:0:0\n", b"[1]", b'{"n":1,' + b"x" * 40_000, b"\0" * 40_000])
 def test_file_that_is_no_audit_log_is_left_alone(tmp_path: Path, content: bytes) -> None:
     """A path that points at something else is an error, and not a byte of that file changes."""
     path = tmp_path / "other"

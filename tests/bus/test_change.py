@@ -18,6 +18,8 @@ CHANGES = [
     Change.revoke(SESSION, number=3, sent_at=5),
     Change.narrow(PROFILE, [FULL, 1, 0], number=2**63 - 1, sent_at=FULL),
     Change.narrow(PROFILE, [0, 0, 0], number=5, sent_at=5),
+    Change.tighten(PROFILE, [FULL, FULL, FULL], FULL, session=SESSION, number=2**63 - 1, sent_at=FULL),
+    Change.tighten(PROFILE, [0, 0, 0], 0, number=5, sent_at=5),
     Change.heartbeat(number=5, sent_at=5),
 ]
 

@@ -173,6 +173,8 @@ def check_grant(grant: dict[str, Any], session: bytes) -> None:
     nested = not (normal & ~known or restricted & ~normal or suspended & ~restricted)
     if not nested or grant["step_up"] & ~normal or grant["idle_s"] > grant["lifetime_s"]:
         raise MalformedError("bitmaps that do not lie within each other, or times")
+    if 0 < grant["until"] <= grant["issued_at"]:
+        raise MalformedError("a grant that is over before it begins")
     if grant["session"] != session:
         raise MalformedError("a grant of another session")
 

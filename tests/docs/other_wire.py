@@ -112,7 +112,7 @@ def operations(value: Any) -> bool:
 
 U63, U64 = integer(0, 2**63 - 1), integer(0, 2**64 - 1)
 WORDS, SEGMENT, BITMAPS = listed(0, 8, text(1, 32)), text(1, 32), listed(3, 3, U64)
-CHANGES = ("mode", "revoke", "retire", "narrow", "signing-key", "retire-key", "heartbeat")
+CHANGES = ("mode", "revoke", "retire", "narrow", "tighten", "signing-key", "retire-key", "heartbeat")
 
 #: The longest encoding and the fields of every message that a client or an enforcement point reads.
 READ: dict[str, tuple[int, dict[str, Check]]] = {
@@ -149,8 +149,10 @@ READ: dict[str, tuple[int, dict[str, Check]]] = {
             "subject": name,
             "device": name,
             "segment": SEGMENT,
+            "environment": SEGMENT,
             "catalog": octets(32, 32),
             "policy": octets(32, 32),
+            "version": integer(1, 2**63 - 1),
             "posture": octets(32, 32),
             "assurance": integer(1, 3),
             "operations": operations,
@@ -159,6 +161,7 @@ READ: dict[str, tuple[int, dict[str, Check]]] = {
             "epoch_length_us": integer(1_000_000, 3_600_000_000),
             "lifetime_s": integer(1, 86400),
             "idle_s": integer(1, 86400),
+            "until": U64,
             "issued_at": U64,
         },
     ),
@@ -185,7 +188,7 @@ READ: dict[str, tuple[int, dict[str, Check]]] = {
         },
     ),
     "change": (
-        256,
+        320,
         {
             "number": U63,
             "what": one_of(*CHANGES),
@@ -195,6 +198,7 @@ READ: dict[str, tuple[int, dict[str, Check]]] = {
             "allowed": BITMAPS,
             "sent_at": U64,
             "key": octets(32, 32, or_empty=True),
+            "step_up": U64,
         },
     ),
     "ticket": (

@@ -134,6 +134,7 @@ def test_every_kind_of_change_is_on_the_page() -> None:
         Change.revoke(bytes(16), number=1),
         Change.retire(bytes(16), number=1),
         Change.narrow(bytes(32), [1, 1, 1], number=1),
+        Change.tighten(bytes(32), [1, 1, 1], 1, session=bytes(16), number=1),
         Change.signing_key(bytes(32), number=1),
         Change.retire_key(bytes(32), number=1),
         Change.heartbeat(number=1),
@@ -141,7 +142,7 @@ def test_every_kind_of_change_is_on_the_page() -> None:
     used = {
         change.what: [
             name
-            for name in ("session", "mode", "profile", "allowed", "key")
+            for name in ("session", "mode", "profile", "allowed", "step_up", "key")
             if getattr(change, name) not in (b"", 0, [0, 0, 0])
         ]
         for change in made

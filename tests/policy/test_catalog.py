@@ -66,6 +66,19 @@ def test_default_max_age_never_outlives_a_short_epoch() -> None:
         (7, "stale = 30", "submit.stale", "'deny', 'allow' or a time"),
         (7, "always_allowed = true", "submit.always_allowed", "suspended session"),
         (7, "max_age_sm = 5", "submit.max_age_sm", "unknown key"),
+        (7, 'highest_risk = "high"', "submit.highest_risk", "suspended session"),
+        (7, 'highest_risk = "severe"', "submit.highest_risk", "one of low, medium, high"),
+        (7, 'data_class = "secret"', "submit.data_class", "one of public, internal"),
+        (7, 'posture = ["kernle"]', "submit.posture", "found 'kernle'"),
+        (7, 'posture = ["kernel", "kernel"]', "submit.posture", "different items"),
+        (7, 'posture = "kernel"', "submit.posture", "a list of texts"),
+        (7, 'promotes_from = "test"', "submit.promotes_from", "no promotion into"),
+        (
+            7,
+            '[segments.md.operations.x]\neffect = "read"\nhighest_risk = "low"\nalways_allowed = true',
+            "x.highest_risk",
+            "always_allowed says the same",
+        ),
         (7, "[segments.orders.operations.cancel]", "cancel.effect", "risk-reducing"),
         (7, "[segments.orders.operations.Cancel]", "operations.Cancel", "a-z"),
         (7, '[segments.orders.operations."c\u0430ncel"]', "operations.c\u0430ncel", "a-z"),
@@ -88,6 +101,68 @@ def test_wrong_entry_is_refused_with_file_line_and_expectation(
     assert expected in str(caught.value)
 
 
+STAGES = """\
+version = 1
+environments = ["test", "prod"]
+
+[segments.lab]
+environment = "test"
+[segments.lab.operations.submit]
+effect = "risk-increasing"
+
+[segments.release.operations.promote]
+effect = "risk-increasing"
+data_class = "restricted"
+promotes_from = "test"
+"""
+
+
+def test_a_promotion_goes_from_one_environment_to_the_next() -> None:
+    """The order of the environments is the way that code and data take, one stage at a time."""
+    catalog = Catalog.from_text(STAGES)
+    promote = catalog.segment("release").operation("promote")
+    assert (promote.promotes_from, promote.data_class) == ("test", "restricted")
+    assert catalog.environments == ("test", "prod")
+    turned = Catalog.from_text(STAGES.replace('promotes_from = "test"', ""))
+    assert turned.segment("release").digest != catalog.segment("release").digest
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "expected"),
+    [
+        ('promotes_from = "test"', 'promotes_from = "prod"', 12, "expected 'test', which comes before"),
+        ('promotes_from = "test"', 'promotes_from = ""', 12, "expected 'test'"),
+        ('["test", "prod"]', '["prod", "test"]', 12, "expected no promotion into"),
+        ('["test", "prod"]', '["dev", "test", "uat", "prod"]', 12, "expected 'uat'"),
+        ('["test", "prod"]', '["prod"]', 5, "expected one of environments: prod"),
+        ('["test", "prod"]', '["test", "test", "prod"]', 2, "different names"),
+        ('["test", "prod"]', "[]", 2, "1 to 16 names"),
+        ('["test", "prod"]', '"prod"', 2, "a list of texts"),
+    ],
+)
+def test_a_wrong_stage_is_told_with_its_line(before: str, after: str, line: int, expected: str) -> None:
+    """Nothing is promoted past a stage, backwards, or between stages that nobody has put in order."""
+    Catalog.from_text(STAGES)
+    with pytest.raises(ConfigurationError, match=expected) as caught:
+        Catalog.from_text(STAGES.replace(before, after))
+    assert caught.value.line == line
+
+
+def test_what_a_worse_risk_leaves_follows_from_the_effect_or_is_said() -> None:
+    """Reading and reducing go on at medium risk, new risk does not; each operation may say otherwise."""
+    orders = Catalog.load(EXAMPLE).segment("orders")
+    assert {o.name: o.highest_risk for o in orders.operations} == {
+        "submit": "low",
+        "amend": "low",
+        "cancel": "medium",
+        "cancel-all": "high",
+        "block-trade": "low",
+        "status": "medium",
+    }
+    said = Catalog.from_text(SMALL + 'highest_risk = "medium"\n').segment("orders").operation("submit")
+    assert [said.runs_at(risk) for risk in ("low", "medium", "high")] == [True, True, False]
+
+
 def test_error_names_the_exact_line_of_a_key() -> None:
     """The line is the key's own, also after blank lines and comments."""
     with pytest.raises(ConfigurationError) as caught:
@@ -97,7 +172,7 @@ def test_error_names_the_exact_line_of_a_key() -> None:
 
 def test_syntax_error_carries_its_line() -> None:
     """What the TOML parser refuses is named with its line too."""
-    with pytest.raises(ConfigurationError, match="not valid TOML") as caught:
+    with pytest.raises(ConfigurationError, match="expected TOML") as caught:
         Catalog.from_text(SMALL + "assurance = = 1\n", file="c.toml")
     assert caught.value.line == 7
 
@@ -141,7 +216,10 @@ def test_digest_changes_with_every_field_and_with_the_order() -> None:
                 {"assurance": 2},
                 {"ordered": True},
                 {"stale_ms": 1},
-                {"always_allowed": True},
+                {"data_class": "public"},
+                {"highest_risk": "medium"},
+                {"posture": ("kernel",)},
+                {"promotes_from": "test"},
             )
         ),
     ]

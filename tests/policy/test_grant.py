@@ -19,8 +19,10 @@ GRANT = Grant(
     subject="algo-7",
     device="host-1",
     segment="orders",
+    environment="prod",
     catalog=b"c" * 32,
     policy=b"p" * 32,
+    version=1,
     posture=b"o" * 32,
     assurance=2,
     operations={
@@ -33,6 +35,7 @@ GRANT = Grant(
     epoch_length_us=30_000_000,
     lifetime_s=43_200,
     idle_s=900,
+    until=0,
     issued_at=1_790_000_000,
 )
 
@@ -67,6 +70,9 @@ CHANGES: list[tuple[str, Any]] = [
     ("epoch_length_us", 30_000_001),
     ("lifetime_s", 43_199),
     ("idle_s", 899),
+    ("environment", "test"),
+    ("version", 2),
+    ("until", 1_790_000_001),
     ("issued_at", 1_790_000_001),
 ]
 
@@ -131,6 +137,10 @@ ROW = GRANT.operations
         ("lifetime_s", _set("lifetime_s", 86_401)),
         ("idle_s", _set("idle_s", 43_201)),
         ("issued_at", _set("issued_at", -1)),
+        ("environment", _set("environment", "")),
+        ("version", _set("version", 0)),
+        ("until", _set("until", -1)),
+        ("until", _set("until", GRANT.issued_at)),
     ],
 )
 def test_K9_malformed_or_widened_grant_is_refused(

@@ -162,7 +162,7 @@ def test_the_feed(vectors: Vector) -> None:
     news = read_answer(answer, request, [signing])
     told = [change.to_bytes().hex() for change in news.changes]
     assert (news.after, news.complete) == (vector["after"], True)
-    assert told == [change["change"] for change in vectors["changes"][1:6]]
+    assert told == [change["change"] for change in vectors["changes"][1:7]]
     for keys, asked in (([root], request), ([signing], FeedRequest("orders", bytes(32), 1))):
         with pytest.raises(WireError):
             read_answer(answer, asked, keys)
@@ -172,7 +172,7 @@ def test_the_changes(vectors: Vector) -> None:
     """Each kind of change reads as the fields beside it, and is written as it was."""
     for vector in vectors["changes"]:
         change = Change.from_bytes(bytes.fromhex(vector["change"]))
-        for name in ("number", "what", "mode", "allowed", "sent_at"):
+        for name in ("number", "what", "mode", "allowed", "sent_at", "step_up"):
             assert getattr(change, name) == vector[name]
         for name in ("session", "profile", "key"):
             assert getattr(change, name).hex() == vector[name]

@@ -202,9 +202,10 @@ def all_changes() -> list[Change]:
         Change.revoke(fixed("session", 16), number=2, **at),
         Change.retire(fixed("old session", 16), number=3, **at),
         Change.narrow(fixed("profile"), [2, 2, 0], number=4, **at),
-        Change.signing_key(fixed("next signing key"), number=5, **at),
-        Change.retire_key(fixed("old segment key"), number=6, **at),
-        Change.heartbeat(number=6, **at),
+        Change.tighten(fixed("profile"), [3, 2, 0], 1, session=fixed("session", 16), number=5, **at),
+        Change.signing_key(fixed("next signing key"), number=6, **at),
+        Change.retire_key(fixed("old segment key"), number=7, **at),
+        Change.heartbeat(number=7, **at),
     ]
 
 
@@ -220,6 +221,7 @@ def changes() -> list[Vector]:
             "allowed": change.allowed,
             "sent_at": change.sent_at,
             "key": change.key.hex(),
+            "step_up": change.step_up,
             "change": change.to_bytes().hex(),
         }
         for change in all_changes()
@@ -229,7 +231,7 @@ def changes() -> list[Vector]:
 def feed(signer: Signer) -> Vector:
     """A question, and the answer to it."""
     request = FeedRequest("orders", fixed("feed nonce"), 1, 1500)
-    told = [change.to_bytes() for change in all_changes()[1:6]]
+    told = [change.to_bytes() for change in all_changes()[1:7]]
     answer = FeedAnswer("orders", request.nonce, 1, told, complete=True)
     return {
         "segment": "orders",

@@ -152,8 +152,10 @@ def granted(recorded: Recorded, name: str, secret: bytes, h: bytes, at: int, ass
         subject=SUBJECT,
         device=DEVICE,
         segment="orders",
+        environment="prod",
         catalog=fixed("catalog"),
         policy=fixed("policy"),
+        version=1,
         posture=fixed("posture"),
         assurance=assurance,
         operations={"orders.submit": [0, 2_000_000, 0, 0], "orders.cancel": [1, 2_000_000, 2**32 - 1, 1]},
@@ -162,6 +164,7 @@ def granted(recorded: Recorded, name: str, secret: bytes, h: bytes, at: int, ass
         epoch_length_us=30_000_000,
         lifetime_s=43200,
         idle_s=900,
+        until=0,
         issued_at=at,
     )
     ends_at = NOW + 43200

@@ -20,7 +20,7 @@ from ztsession.errors import AuditError
 __all__ = ["LINE_MAX_BYTES", "decode_entry", "encode_entry"]
 
 #: One line with its newline. Bounds what one event can cost, and the reading of a torn tail.
-LINE_MAX_BYTES: Final = 16_384
+LINE_MAX_BYTES: Final = 32_768
 
 _DEPTH_MAX: Final = 6
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")

@@ -19,7 +19,6 @@ from ztsession.identity.protocol import IdentityVerifier, VerifiedIdentity
 from ztsession.identity.subjects import Subject, SubjectRegistry
 from ztsession.mfa.factors import Factors
 from ztsession.mfa.protocol import FactorShown
-from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.compile import compile_grant
 from ztsession.policy.engine import PolicyEngine
 from ztsession.policy.grant import Grant
@@ -46,6 +45,8 @@ class Decider:
         self._identities, self._appraiser, self.policies = identities, appraiser, policies
         self._subjects, self.second_factors, self._clock = subjects, factors, clock
         self.required = ["identity", "posture"] if posture_required else ["identity"]
+        #: Counts the changes of the rules that this Authority has seen; it sets it.
+        self.version = 1
 
     # ---- Judging
 
@@ -141,27 +142,38 @@ class Decider:
 
     # ---- Deciding
 
-    def grants(self, judged: Judged, session: bytes, scopes: Sequence[str]) -> list[Grant]:
-        """What the policies allow of ``scopes``, one grant for each segment in which that is anything."""
-        policy = self.policies.current
-        who = judged.identity
-        attributes = SubjectAttributes(who.subject, who.kind, who.roles, who.desk)
+    def grants(
+        self, judged: Judged, session: bytes, scopes: Sequence[str], *, environment: str = ""
+    ) -> list[Grant]:
+        """What the policies allow of ``scopes``, one grant for each segment in which that is anything.
+
+        All of one environment: ``environment`` if that is given, else the one that is asked for.
+        HandshakeError for more than one.
+        """
+        policy, now = self.policies.current, int(self._clock())
+        names = {scope.partition(".")[0] for scope in scopes} & set(policy.catalog.segments)
+        environments = {policy.catalog.segment(name).environment for name in names}
+        if len(environments | ({environment} - {""})) > 1:
+            # Whatever leaks out of a test must be of no use in production.
+            told = f"is of {environment}" if environment else "is of one environment"
+            raise HandshakeError(
+                f"a session {told}, and these were asked for: {', '.join(sorted(environments))}"
+            )
         compiled = (
             compile_grant(
                 policy,
                 policy.catalog,
                 segment,
-                attributes,
+                judged.attributes,
                 device=judged.device,
                 posture=judged.appraisal.vector,
                 posture_digest=judged.appraisal.digest,
                 assurance=judged.assurance,
                 session=session,
                 scopes=scopes,
-                issued_at=int(self._clock()),
+                issued_at=now,
+                version=self.version,
             )
-            for segment in sorted(
-                {scope.partition(".")[0] for scope in scopes} & set(policy.catalog.segments)
-            )
+            for segment in sorted(names)
         )
         return [grant for grant in compiled if grant is not None]

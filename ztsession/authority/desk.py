@@ -186,6 +186,7 @@ class FrontDesk:
             nonce=basis.nonce,
             mark=basis.mark,
             session=record.id,
+            environment=basis.environment,
             answers=_answers(posture=bool(renewal.posture), mfa=False),
         )
 

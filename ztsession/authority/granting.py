@@ -83,7 +83,7 @@ class Granting:
         """
         judged, session, now = standing.judged, os.urandom(16), int(self._clock())
         replaced = self._replaced(standing)
-        grants = decider.grants(judged, session, standing.scopes)
+        grants = decider.grants(judged, session, standing.scopes, environment=standing.environment)
         if not grants:
             wanted = ", ".join(standing.scopes)
             raise HandshakeError(f"the policies allow {judged.identity.subject} none of {wanted}")
@@ -92,7 +92,12 @@ class Granting:
             if risk.mode >= Mode.SUSPENDED:
                 raise HandshakeError(f"the session would begin {risk.mode.name}: {risk.explain()}")
             granted = replace(
-                standing, session=session, nonce=os.urandom(32), mark=self._risk.mark(), tries=0
+                standing,
+                session=session,
+                nonce=os.urandom(32),
+                mark=self._risk.mark(),
+                environment=grants[0].environment,
+                tries=0,
             )
             record = _record(granted, grants, risk, now)
             outcome = self._outcome(decider, granted, record, grants)
@@ -200,7 +205,7 @@ class Granting:
 
     def _ticket(self, grant: Grant, granted: Standing, record: SessionRecord) -> bytes:
         secret = segment_secret(granted.session_secret, grant.digest())
-        ends_at = _ends_at(granted, grant.lifetime_s)
+        ends_at = _ends_at(granted, grant)
         body = TicketBody(grant.encoded, secret, record.started_at, self._name, ends_at)
         to = self._keys.segment(grant.segment).public
         return seal_ticket(body, grant.segment, to, ends_at, self._keys.signing)
@@ -217,13 +222,20 @@ class Granting:
             "session.granted",
             session=record.id,
             subject=record.subject,
+            kind=judged.identity.kind,
+            roles=list(judged.identity.roles),
+            desk=judged.identity.desk,
             credential=judged.identity.credential,
             device=record.device,
             assurance=record.assurance,
             factor=judged.factor.factor if judged.factor else "",
             posture=dict(judged.appraisal.vector),
             policy=grants[0].policy,
-            segments=[grant.segment for grant in grants],
+            version=grants[0].version,
+            environment=granted.environment,
+            scopes=list(granted.scopes),
+            # Enough to ask the same question of other policies later, and to compare the answer.
+            decisions=[[grant.segment, *grant.allowed, grant.step_up] for grant in grants],
             supersedes=replaced.record.id if replaced else b"",
             renewed=replaced is not None and replaced.renewed,
         )
@@ -248,7 +260,7 @@ class Granting:
 def _record(granted: Standing, grants: Sequence[Grant], risk: SessionRisk, now: int) -> SessionRecord:
     for grant in grants:
         # A ticket that is over would be of no use to anybody, and its client would learn of it at the point.
-        if _ends_at(granted, grant.lifetime_s) <= now:
+        if _ends_at(granted, grant) <= now:
             raise HandshakeError(
                 f"the session is past its absolute end in segment {grant.segment}: everything must be proven "
                 "anew, or the session renewed without it"
@@ -262,17 +274,17 @@ def _record(granted: Standing, grants: Sequence[Grant], risk: SessionRisk, now: 
         assurance=judged.assurance,
         mode=risk.mode,
         started_at=now,
-        expires_at=_ends_at(granted, max(grant.lifetime_s for grant in grants)),
+        expires_at=max(_ends_at(granted, grant) for grant in grants),
         grants=tuple(grant.encoded for grant in grants),
         risk=risk.to_bytes(),
         basis=Basis.of(granted).to_bytes(),
     )
 
 
-def _ends_at(granted: Standing, lifetime_s: int) -> int:
+def _ends_at(granted: Standing, grant: Grant) -> int:
     judged = granted.judged
-    ends_at = judged.authenticated_at + lifetime_s
-    return ends_at if judged.identity.until is None else min(ends_at, judged.identity.until)
+    ends = [judged.authenticated_at + grant.lifetime_s, judged.identity.until, grant.until]
+    return min(at for at in ends if at)
 
 
 def _state(old: SessionRecord) -> str:

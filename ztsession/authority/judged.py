@@ -14,8 +14,10 @@ from ztsession.handshake.messages import MAX_SCOPES
 from ztsession.identity.protocol import VerifiedIdentity
 from ztsession.identity.subjects import CREDENTIAL_MAX_BYTES
 from ztsession.mfa.protocol import FactorShown
+from ztsession.policy.attributes import SubjectAttributes
 from ztsession.posture.appraisal import Appraisal
-from ztsession.wire.schema import Integer, ListOf, Message, Octets, Scope, Text
+from ztsession.posture.items import ITEMS, WORDS
+from ztsession.wire.schema import Integer, ListOf, MapOf, Message, Octets, OneOf, Scope, Text
 
 __all__ = ["NO_DEVICE", "Basis", "Judged", "Standing"]
 
@@ -39,6 +41,12 @@ class Judged:
     def device(self) -> str:
         """The device's name, or "none"."""
         return self.appraisal.device or NO_DEVICE
+
+    @property
+    def attributes(self) -> SubjectAttributes:
+        """The subject as policies see it."""
+        who = self.identity
+        return SubjectAttributes(who.subject, who.kind, who.roles, who.desk)
 
     @property
     def assurance(self) -> int:
@@ -65,6 +73,8 @@ class Standing:
     supersedes: bytes = b""
     #: The risk engine's count when the first evidence was asked for, which no later nonce makes newer (H21).
     first_mark: int = 0
+    #: Of the segments that were granted; "" before any was.
+    environment: str = ""
     #: Which kinds of signals the evidence that was shown last can answer.
     answers: frozenset[str] = frozenset()
     tries: int = 0
@@ -86,6 +96,9 @@ class Basis(Message, kind="session-basis", max_bytes=16384):
     mark: Annotated[int, Integer(0, _LAST_SECOND)]
     #: Which of the device's keys it showed itself by.
     device_key: Annotated[str, Text(64)]
+    #: A word for each item, as it was appraised last.
+    posture: Annotated[dict[str, str], MapOf(OneOf(ITEMS), OneOf(WORDS), len(ITEMS))]
+    environment: Annotated[str, Text(32)]
 
     @classmethod
     def of(cls, standing: Standing) -> Basis:
@@ -103,6 +116,8 @@ class Basis(Message, kind="session-basis", max_bytes=16384):
             nonce=standing.nonce,
             mark=standing.mark,
             device_key=judged.appraisal.key,
+            posture=dict(judged.appraisal.vector),
+            environment=standing.environment,
         )
 
     @property

@@ -18,23 +18,33 @@ from ztsession.wire.schema import Integer, ListOf, Message, Octets, OneOf
 
 __all__ = ["CHANGE_MAX_BYTES", "Change"]
 
-CHANGE_MAX_BYTES: Final = 256
+CHANGE_MAX_BYTES: Final = 320
 
 _U64: Final = 2**64 - 1
 _REVOKED: Final = 3
-_KINDS: Final = ("mode", "revoke", "retire", "narrow", "signing-key", "retire-key", "heartbeat")
+_KINDS: Final = (
+    "mode",
+    "revoke",
+    "retire",
+    "narrow",
+    "tighten",
+    "signing-key",
+    "retire-key",
+    "heartbeat",
+)
 
 
 @dataclass(frozen=True)
 class Change(Message, kind="change", max_bytes=CHANGE_MAX_BYTES):
     """One change; make it with the class method of its kind.
 
-    ``what``: "mode" | "revoke" | "retire" | "narrow" | "signing-key" | "retire-key" | "heartbeat".
+    ``what``: "mode" | "revoke" | "retire" | "narrow" | "tighten" | "signing-key" | "retire-key" |
+    "heartbeat".
     ``number``: from 1, 0 while not numbered.
     ``session``: 16 bytes or none. ``mode``: 0 NORMAL .. 3 REVOKED. ``profile``: a grant's profile_digest (32
     bytes) or none. ``allowed``: three u64 bitmaps. ``sent_at``: unix microseconds by the Authority's clock,
     to measure delay by and never to decide by. ``key``: an Ed25519 public key, or the name of a segment's key
-    (32 bytes) or none. Fields that a kind of change does not use are empty or 0.
+    (32 bytes) or none. ``step_up``: a u64 bitmap. Fields that a kind of change does not use are empty or 0.
     """
 
     number: Annotated[int, Integer(0, 2**63 - 1)]
@@ -45,6 +55,7 @@ class Change(Message, kind="change", max_bytes=CHANGE_MAX_BYTES):
     allowed: Annotated[list[int], ListOf(Integer(0, _U64), 3, 3)] = field(default_factory=lambda: [0, 0, 0])
     sent_at: Annotated[int, Integer(0, _U64)] = 0
     key: Annotated[bytes, Octets.exactly(32, or_empty=True)] = b""
+    step_up: Annotated[int, Integer(0, _U64)] = 0
 
     @classmethod
     def set_mode(cls, session: bytes, mode: int, *, number: int = 0, sent_at: int = 0) -> Change:
@@ -63,8 +74,34 @@ class Change(Message, kind="change", max_bytes=CHANGE_MAX_BYTES):
 
     @classmethod
     def narrow(cls, profile: bytes, allowed: list[int], *, number: int = 0, sent_at: int = 0) -> Change:
-        """Intersect the bitmaps of every session whose grant has this profile with ``allowed``."""
+        """Intersect the bitmaps of every session whose grant has this profile with ``allowed``, also of those
+        to come.
+        """
         return cls(number, "narrow", profile=profile, allowed=list(allowed), sent_at=sent_at)
+
+    @classmethod
+    def tighten(
+        cls,
+        profile: bytes,
+        allowed: list[int],
+        step_up: int,
+        *,
+        session: bytes = b"",
+        number: int = 0,
+        sent_at: int = 0,
+    ) -> Change:
+        """Rules have changed: intersect the bitmaps of the sessions of this profile with ``allowed``, or of
+        ``session`` alone, and demand a step-up for ``step_up``, too. Sessions to come have other profiles.
+        """
+        return cls(
+            number,
+            "tighten",
+            session=session,
+            profile=profile,
+            allowed=list(allowed),
+            step_up=step_up,
+            sent_at=sent_at,
+        )
 
     @classmethod
     def signing_key(cls, key: bytes, *, number: int = 0, sent_at: int = 0) -> Change:
@@ -88,10 +125,10 @@ class Change(Message, kind="change", max_bytes=CHANGE_MAX_BYTES):
     def _check(self) -> None:
         super()._check()
         used = _USED[self.what]
-        for name, empty in (("session", b""), ("profile", b""), ("allowed", [0, 0, 0]), ("key", b"")):
+        for name, empty in _EMPTY.items():
             if name not in used and getattr(self, name) != empty:
                 raise WireError(f"change.{name}: not used by {self.what!r}, expected nothing")
-        for name in used - {"allowed"}:
+        for name in used - _MAY_BE_EMPTY[self.what]:
             if not getattr(self, name):
                 raise WireError(f"change.{name}: needed by {self.what!r}")
         # One way to say each thing: "mode REVOKED" would be a second way to revoke, that code could forget.
@@ -105,7 +142,18 @@ _USED: Final[dict[str, frozenset[str]]] = {
     "revoke": frozenset({"session"}),
     "retire": frozenset({"session"}),
     "narrow": frozenset({"profile", "allowed"}),
+    "tighten": frozenset({"session", "profile", "allowed", "step_up"}),
     "signing-key": frozenset({"key"}),
     "retire-key": frozenset({"key"}),
     "heartbeat": frozenset(),
+}
+_EMPTY: Final[dict[str, object]] = {
+    "session": b"",
+    "profile": b"",
+    "allowed": [0, 0, 0],
+    "key": b"",
+    "step_up": 0,
+}
+_MAY_BE_EMPTY: Final = dict.fromkeys(_KINDS, frozenset({"allowed"})) | {
+    "tighten": frozenset({"session", "allowed", "step_up"})
 }

@@ -74,6 +74,7 @@ class EnforcementPoint:
         segment: str,
         *,
         authority: PointAuthority,
+        environment: str | None = None,
         capacity: int = CAPACITY_DEFAULT,
         profiles: int = PROFILES_DEFAULT,
         window_words: int = REPLAY_WORDS_DEFAULT,
@@ -84,12 +85,18 @@ class EnforcementPoint:
     ) -> None:
         """Make the point and hear from the Authority once.
 
+        ``environment``: the one that the segment must be of, if given; ConfigurationError if it is not.
         ``capacity``: sessions; ``profiles``: distinct decisions among them; ``window_words``: replay window,
         32 sequences each; ``lease_us``: how long to trust without hearing. With ``manual_clock`` no thread
         runs, and time moves by ``table.set_manual_clock`` (tests). An Authority that does not answer is
         asked again; until it was heard, no ticket is taken here.
         """
         self.authority, self._segment = authority, authority.segment(segment)
+        if environment not in (None, self._segment.environment):
+            found = self._segment.environment
+            raise ConfigurationError(
+                f"segment {segment!r} is of environment {found!r}, expected {environment!r}"
+            )
         self.table = Table(
             operations=[operation.full_name for operation in self._segment.operations],
             capacity=capacity,

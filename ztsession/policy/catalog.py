@@ -6,59 +6,59 @@ changes the meaning of every later number. That is why a segment has a digest ov
 every grant carries it: a service and an Authority that read different tables hold different keys and cannot
 misunderstand each other.
 
-The file is TOML, read strictly. A misspelt limit must not silently become a default, so unknown keys are
-refused as loudly as wrong values.
+An environment is a stage on the way of code and data, from the first tests to production. Segments belong to
+one each, and so does every session. What moves something from one stage to the next is an operation like any
+other, of the segment that it moves into: so it is denied until a policy permits it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 from ztsession.errors import ConfigurationError
-from ztsession.policy.tomllines import line_of
 from ztsession.wire import canonical
 from ztsession.wire.digest import digest
 
-__all__ = ["EFFECTS", "STALE_ALLOW", "STALE_DENY", "Catalog", "Operation", "Segment"]
+__all__ = ["DATA_CLASSES", "EFFECTS", "RISKS", "STALE_ALLOW", "STALE_DENY", "Catalog", "Operation", "Segment"]
 
 #: Effects, by what an operation does to the firm's exposure.
 EFFECTS: Final = ("read", "risk-reducing", "risk-increasing")
+#: How much harm it does if data of an operation gets out, from none to most.
+DATA_CLASSES: Final = ("public", "internal", "confidential", "restricted")
+#: Risk of a session, from good to bad: the session is NORMAL, RESTRICTED, SUSPENDED.
+RISKS: Final = ("low", "medium", "high")
 
 #: ``stale_ms`` of an operation that stops when the lease has run out.
 STALE_DENY: Final = 0
 #: ``stale_ms`` of an operation that outlives the lease, until its session ends.
 STALE_ALLOW: Final = 0xFFFF_FFFF
 
-CATALOG_MAX_BYTES: Final = 1 << 20
-SEGMENTS_MAX: Final = 256
-OPERATIONS_MAX: Final = 64
-
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_STALE_MAX_MS: Final = 24 * 60 * 60 * 1000
-_STALE_DEFAULT: Final = {"read": "30s", "risk-reducing": "allow", "risk-increasing": "deny"}
-_STALE_UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000}
-_STALE = re.compile(r"([1-9][0-9]{0,8})(ms|s|m)")
-
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One thing that can be asked of a segment; ``index`` (0..63) is its number in tokens and bitmaps."""
+    """One thing that can be asked of a segment; ``index`` (0..63) is its number in tokens and bitmaps.
+
+    ``highest_risk``: the worst risk of a session in which it may still run, a word of ``RISKS``.
+    ``posture``: the items that must be good on the device. ``promotes_from``: the environment out of which it
+    moves something into that of its segment, or "".
+    """
 
     segment: str
     name: str
     index: int
     effect: str
+    data_class: str
     max_age_us: int
     assurance: int
+    highest_risk: str
+    posture: tuple[str, ...]
     ordered: bool
     stale_ms: int
-    always_allowed: bool
+    promotes_from: str
 
     @property
     def full_name(self) -> str:
@@ -69,6 +69,19 @@ class Operation:
     def bit(self) -> int:
         """The operation's bit in a u64 bitmap of its segment."""
         return 1 << self.index
+
+    @property
+    def always_allowed(self) -> bool:
+        """Whether it may run in a suspended session."""
+        return self.highest_risk == RISKS[-1]
+
+    def runs_at(self, risk: str) -> bool:
+        """Whether it may run in a session of this risk, as far as the catalog says."""
+        return RISKS.index(risk) <= RISKS.index(self.highest_risk)
+
+    def lacks(self, posture: Mapping[str, str]) -> list[str]:
+        """The items of ``posture`` that would have to be good and are not."""
+        return [item for item in self.posture if posture.get(item) != "good"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,18 @@ class Segment:
             "lifetime_s": self.lifetime_s,
             "idle_s": self.idle_s,
             "operations": [
-                [o.name, o.effect, o.max_age_us, o.assurance, o.ordered, o.stale_ms, o.always_allowed]
+                [
+                    o.name,
+                    o.effect,
+                    o.data_class,
+                    o.max_age_us,
+                    o.assurance,
+                    o.highest_risk,
+                    list(o.posture),
+                    o.ordered,
+                    o.stale_ms,
+                    o.promotes_from,
+                ]
                 for o in self.operations
             ],
         }
@@ -110,39 +134,26 @@ class Segment:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All segments, by name."""
+    """All segments, by name; ``environments`` in the order in which things are promoted."""
 
     segments: Mapping[str, Segment]
+    environments: tuple[str, ...]
 
     @classmethod
     def load(cls, path: str | Path) -> Catalog:
         """Read a catalog file of at most 1 MiB; raises ConfigurationError naming file, line and key."""
-        try:
-            with open(path, "rb") as file:
-                data = file.read(CATALOG_MAX_BYTES + 1)
-        except OSError as error:
-            raise ConfigurationError(f"cannot be read: {error.strerror}", file=str(path)) from error
-        if len(data) > CATALOG_MAX_BYTES:
-            raise ConfigurationError(f"expected at most {CATALOG_MAX_BYTES} bytes", file=str(path))
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise ConfigurationError("expected UTF-8 text", file=str(path), line=line) from error
-        return cls.from_text(text, file=str(path))
+        from ztsession.policy.catalog_file import read_catalog
+        from ztsession.wire.operator_file import read_toml
+
+        return read_catalog(read_toml(path))
 
     @classmethod
     def from_text(cls, text: str, *, file: str = "<catalog>") -> Catalog:
         """Read a catalog from TOML text; raises ConfigurationError naming ``file``, line and key."""
-        import tomllib
+        from ztsession.policy.catalog_file import read_catalog
+        from ztsession.wire.operator_file import parse_toml
 
-        try:
-            document = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            at = re.search(r"at line (\d+)", str(error))
-            line = int(at.group(1)) if at else text.count("\n") + 1
-            raise ConfigurationError(f"not valid TOML: {error}", file=file, line=line) from error
-        return _Reader(text, file).catalog(document)
+        return read_catalog(parse_toml(text, file=file))
 
     def segment(self, name: str) -> Segment:
         """Find a segment; raises ConfigurationError when there is none of this name."""
@@ -153,110 +164,6 @@ class Catalog:
 
     @cached_property
     def digest(self) -> bytes:
-        """32 bytes over all segments, sorted by name."""
-        return digest("catalogs", *(self.segments[name].digest for name in sorted(self.segments)))
-
-
-class _Reader:
-    """Turns a parsed document into a Catalog, knowing where each key stands for the sake of errors."""
-
-    def __init__(self, text: str, file: str) -> None:
-        self._text, self._file = text, file
-
-    def catalog(self, document: dict[str, Any]) -> Catalog:
-        self._known(document, (), ("version", "segments"))
-        version = document.get("version")
-        if type(version) is not int or version != 1:
-            raise self._wrong(("version",), "expected version = 1")
-        tables = self._tables(document, ("segments",), SEGMENTS_MAX)
-        return Catalog(MappingProxyType({name: self._segment(name, row) for name, row in tables.items()}))
-
-    def _segment(self, name: str, table: dict[str, Any]) -> Segment:
-        path = ("segments", name)
-        self._known(table, path, ("environment", "epoch_length_s", "lifetime_s", "idle_s", "operations"))
-        environment = table.get("environment", "prod")
-        if not isinstance(environment, str) or not _NAME.fullmatch(environment):
-            raise self._wrong((*path, "environment"), f"expected a name like 'prod', found {environment!r}")
-        epoch_length_s = self._integer(table, path, "epoch_length_s", 30, 1, 3600)
-        lifetime_s = self._integer(table, path, "lifetime_s", 43_200, 1, 86_400)
-        idle_s = self._integer(table, path, "idle_s", min(900, lifetime_s), 1, lifetime_s)
-        rows = self._tables(table, (*path, "operations"), OPERATIONS_MAX)
-        operations = tuple(
-            self._operation(name, index, short, row, epoch_length_s)
-            for index, (short, row) in enumerate(rows.items())
-        )
-        return Segment(name, environment, epoch_length_s, lifetime_s, idle_s, operations)
-
-    def _operation(self, segment: str, index: int, name: str, row: dict[str, Any], epoch_s: int) -> Operation:
-        path = ("segments", segment, "operations", name)
-        self._known(row, path, ("effect", "max_age_ms", "assurance", "ordered", "stale", "always_allowed"))
-        effect = row.get("effect")
-        if effect not in EFFECTS:
-            raise self._wrong((*path, "effect"), f"expected one of {', '.join(EFFECTS)}, found {effect!r}")
-        # A token older than its epoch could not be checked: its key may be gone already.
-        max_age_limit_ms = min(60_000, epoch_s * 1000)
-        max_age_ms = self._integer(row, path, "max_age_ms", min(2000, max_age_limit_ms), 1, max_age_limit_ms)
-        always_allowed = self._boolean(row, path, "always_allowed")
-        if always_allowed and effect == "risk-increasing":
-            message = "expected false: a risk-increasing operation cannot run in a suspended session"
-            raise self._wrong((*path, "always_allowed"), message)
-        return Operation(
-            segment=segment,
-            name=name,
-            index=index,
-            effect=effect,
-            max_age_us=max_age_ms * 1000,
-            assurance=self._integer(row, path, "assurance", 1, 1, 3),
-            ordered=self._boolean(row, path, "ordered"),
-            stale_ms=self._stale(row.get("stale", _STALE_DEFAULT[effect]), (*path, "stale")),
-            always_allowed=always_allowed,
-        )
-
-    def _stale(self, value: object, path: tuple[str, ...]) -> int:
-        if value == "deny":
-            return STALE_DENY
-        if value == "allow":
-            return STALE_ALLOW
-        match = _STALE.fullmatch(value) if isinstance(value, str) else None
-        stale_ms = int(match.group(1)) * _STALE_UNIT_MS[match.group(2)] if match else 0
-        if not 1 <= stale_ms <= _STALE_MAX_MS:
-            raise self._wrong(
-                path, f"expected 'deny', 'allow' or a time like '30s' up to 24 h, found {value!r}"
-            )
-        return stale_ms
-
-    def _tables(self, table: dict[str, Any], path: tuple[str, ...], most: int) -> dict[str, dict[str, Any]]:
-        rows = table.get(path[-1])
-        if not isinstance(rows, dict) or not 1 <= len(rows) <= most:
-            raise self._wrong(path, f"expected 1 to {most} tables")
-        for name, row in rows.items():
-            if not _NAME.fullmatch(name):
-                message = f"expected a name of 1 to 32 characters a-z, 0-9, _ and -, found {name!r}"
-                raise self._wrong((*path, name), message)
-            if not isinstance(row, dict):
-                raise self._wrong((*path, name), f"expected a table, found {row!r}")
-        return rows
-
-    def _integer(
-        self, table: dict[str, Any], path: tuple[str, ...], key: str, default: int, low: int, high: int
-    ) -> int:
-        value = table.get(key, default)
-        # bool is an int to Python, but `max_age_ms = true` is a mistake.
-        if type(value) is not int or not low <= value <= high:
-            raise self._wrong((*path, key), f"expected an integer from {low} to {high}, found {value!r}")
-        return value
-
-    def _boolean(self, table: dict[str, Any], path: tuple[str, ...], key: str) -> bool:
-        value = table.get(key, False)
-        if not isinstance(value, bool):
-            raise self._wrong((*path, key), f"expected true or false, found {value!r}")
-        return value
-
-    def _known(self, table: dict[str, Any], path: tuple[str, ...], keys: tuple[str, ...]) -> None:
-        for key in table:
-            if key not in keys:
-                raise self._wrong((*path, key), f"unknown key; expected one of {', '.join(keys)}")
-
-    def _wrong(self, path: tuple[str, ...], message: str) -> ConfigurationError:
-        where = ".".join(path)
-        return ConfigurationError(f"{where}: {message}", file=self._file, line=line_of(self._text, *path))
+        """32 bytes over all segments, sorted by name, and the order of the environments."""
+        segments = [self.segments[name].digest for name in sorted(self.segments)]
+        return digest("catalogs", canonical.encode(list(self.environments)), *segments)

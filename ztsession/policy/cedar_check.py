@@ -1,50 +1,61 @@
 """What a policy must pass before it may decide anything, with every error traced to its line.
 
 Statements are checked one by one, because Cedar reports neither lines nor, for a syntax error, which policy
-it was in. Two mistakes pass Cedar's own validator and would open a ``forbid`` without a sound, so they are
+it was in. Some mistakes pass Cedar's own validator and would open a ``forbid`` without a sound, so they are
 refused here: a test for an attribute that does not exist (``context has postur``) is simply false to Cedar,
-and so is a comparison of a posture item or a trust claim with a word that no appraisal ever gives (``==
-"Bad"``).
+and so is a comparison with a word that the attribute never has (``context.risk == "High"``) or with a time
+that no clock shows.
+
+Time may only be compared with what the policy itself says, never computed with: then it is known when the
+answer can change, and a decision has an end instead of being asked again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
 from ztsession.errors import PolicyError
-from ztsession.policy.cedar_schema import CONTEXT_WORDS, POSTURE_ITEMS, TRUST_CLAIMS
+from ztsession.policy.cedar_schema import POSTURE_ITEMS, TRUST_CLAIMS
 from ztsession.policy.cedar_source import Statement
+from ztsession.policy.cedar_tree import COMPARISONS, nodes, path_of
 
 if TYPE_CHECKING:
     import cedarpy
+    from cedarpy import pst
 
 __all__ = ["check_statements"]
 
 _QUOTED = re.compile(r"`([^`]+)`")
 _ATTRIBUTES: Final = (
-    "principal.roles, principal.desk, principal.kind, resource.environment, context.assurance, "
-    f"context.device, context.posture.({' | '.join(POSTURE_ITEMS)}) or "
-    f"context.trust.({' | '.join(TRUST_CLAIMS)})"
+    "principal.roles, principal.desk, principal.kind, resource.environment, context.assurance, context.risk, "
+    "context.device, context.phase, context.time.(hhmm | weekday | date), "
+    f"context.posture.({' | '.join(POSTURE_ITEMS)}) or context.trust.({' | '.join(TRUST_CLAIMS)})"
 )
 _EXPECTED: Final = {
     "attribute ": _ATTRIBUTES,
-    "unrecognized action": 'an operation of the catalog, or a group: "segment.*" or "effect:..."',
+    "unrecognized action": 'an operation of the catalog, or a group: "segment.*", "effect:...", "data:..."',
     "unrecognized entity type": "Subject, Segment or Action",
     "unable to find an applicable action": "a Subject, an action of the catalog and a Segment",
 }
 
 
-def check_statements(policies: Sequence[Statement], schema: cedarpy.Schema) -> None:
-    """Raise PolicyError, naming file, line and what was expected, for the first statement that may not
-    decide.
+def check_statements(
+    policies: Sequence[Statement], schema: cedarpy.Schema, words: Mapping[str, Sequence[str]]
+) -> list[pst.Template]:
+    """Return each statement's syntax tree; PolicyError naming file, line and what was expected for the first
+    that may not decide. ``words``: what attributes can be, by path.
     """
+    trees = []
     for statement in policies:
         parsed = _parsed(statement)
         _check_schema(statement, schema)
-        _check_silent_mistakes(statement, parsed)
+        [tree] = _tree(statement, parsed).static_policies.values()
+        _Silent(statement, words).check(tree)
+        trees.append(tree)
+    return trees
 
 
 def _parsed(statement: Statement) -> cedarpy.PolicySet:
@@ -82,45 +93,87 @@ def _word_in_doubt(error: str) -> str:
     return text.split("::")[-1].strip('"') if "::" in text else text.rsplit(".", 1)[-1]
 
 
-def _check_silent_mistakes(statement: Statement, parsed: cedarpy.PolicySet) -> None:
-    from cedarpy import pst
-
+def _tree(statement: Statement, parsed: cedarpy.PolicySet) -> pst.PolicySet:
     try:
-        root = parsed.to_pst()
+        return parsed.to_pst()
     except ValueError as error:
         raise PolicyError(f"not supported: {error}", file=statement.file, line=statement.line) from error
-    for node in _nodes(root):
-        if isinstance(node, pst.HasAttr):
-            message = "`has` is false for a misspelt name; expected none, as every attribute is always there"
-            raise PolicyError(message, file=statement.file, line=statement.line_of("has"))
-        if isinstance(node, pst.BinaryOp):
-            _check_word(statement, node.left, node.right)
-            _check_word(statement, node.right, node.left)
 
 
-def _check_word(statement: Statement, item: object, words: object) -> None:
+class _Silent:
+    """The mistakes of one statement that Cedar would not mention."""
+
+    def __init__(self, statement: Statement, words: Mapping[str, Sequence[str]]) -> None:
+        self._statement, self._words = statement, words
+
+    def check(self, tree: pst.Template) -> None:
+        from cedarpy import pst
+
+        for node in nodes(tree):
+            if isinstance(node, pst.HasAttr):
+                message = (
+                    "`has` is false for a misspelt name; expected none, as every attribute is always there"
+                )
+                raise self._error(message, "has")
+            if isinstance(node, pst.BinaryOp):
+                self._check_compared(node.left, node.right)
+                self._check_compared(node.right, node.left)
+        whole = sum(isinstance(node, pst.Var) and node.name == "context" for node in nodes(tree))
+        named = [path_of(node) for node in nodes(tree) if isinstance(node, pst.GetAttr)]
+        if whole != sum(path.count(".") == 1 and path.startswith("context.") for path in named):
+            raise self._error("expected an attribute of context, not all of it at once", "context")
+        self._check_time(tree, named)
+
+    def _check_compared(self, item: object, other: object) -> None:
+        from cedarpy import pst
+
+        expected = self._words.get(path_of(item))
+        if expected is None:
+            return
+        path = path_of(item).removeprefix("context.")
+        for word in other.elements if isinstance(other, pst.Set) else (other,):
+            if isinstance(word, pst.StringLit) and word.value not in expected:
+                among = f"expected one of {', '.join(expected)}" if expected else "no phases in calendar.toml"
+                raise self._error(f"{word.value!r} is never true of {path}; {among}", word.value)
+
+    def _check_time(self, tree: pst.Template, named: Sequence[str]) -> None:
+        compared = [
+            path_of(item) for node in nodes(tree) for item, other in _sides(node) if _fits(item, other)
+        ]
+        for path, expected in _TIMES.items():
+            if named.count(path) != compared.count(path):
+                raise self._error(f"{path}: expected a comparison with {expected}", path.split(".")[-1])
+        if named.count("context.time") != sum(path.startswith("context.time.") for path in named):
+            raise self._error("context.time: expected hhmm, weekday or date of it", "time")
+
+    def _error(self, message: str, word: str) -> PolicyError:
+        return PolicyError(message, file=self._statement.file, line=self._statement.line_of(word))
+
+
+_TIMES: Final = {
+    "context.time.hhmm": "a time of day from 0 to 2359, like 930 or 1600",
+    "context.time.date": "a date, like 20261231",
+}
+
+
+def _sides(node: object) -> list[tuple[object, object]]:
     from cedarpy import pst
 
-    if not (isinstance(item, pst.GetAttr) and isinstance(item.base, pst.GetAttr)):
-        return
-    record = item.base.attr
-    expected = CONTEXT_WORDS.get(record)
-    if expected is None:
-        return
-    for word in words.elements if isinstance(words, pst.Set) else (words,):
-        if isinstance(word, pst.StringLit) and word.value not in expected:
-            message = f"{word.value!r} is never true of {record}; expected one of {', '.join(expected)}"
-            raise PolicyError(message, file=statement.file, line=statement.line_of(word.value))
+    if not isinstance(node, pst.BinaryOp) or node.op not in COMPARISONS:
+        return []
+    return [(node.left, node.right), (node.right, node.left)]
 
 
-def _nodes(node: object) -> Iterator[object]:
-    """Every node at and below ``node``; nodes are dataclasses that hold nodes, tuples and maps of nodes."""
-    yield node
-    if is_dataclass(node) and not isinstance(node, type):
-        children: Sequence[object] = [getattr(node, field.name) for field in fields(node)]
-    elif isinstance(node, dict):
-        children = list(node.values())
-    else:
-        children = list(node) if isinstance(node, (tuple, list, frozenset, set)) else []
-    for child in children:
-        yield from _nodes(child)
+def _fits(item: object, other: object) -> bool:
+    from cedarpy import pst
+
+    if path_of(item) not in _TIMES or not isinstance(other, pst.LongLit):
+        return False
+    value = other.value
+    if path_of(item) == "context.time.hhmm":
+        return 0 <= value <= 2359 and value % 100 < 60
+    try:
+        date(value // 10_000, value // 100 % 100, value % 100)
+    except ValueError:
+        return False
+    return True

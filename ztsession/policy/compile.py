@@ -1,28 +1,112 @@
 """From policies to bitmaps: every question that a session may ask is answered here, once, before it is asked.
 
-For each mode the grant gets one bitmap. An operation that would be allowed if only the subject had shown more
-assurance is kept apart as step-up: the enforcement point can then say what would help, instead of a plain no.
-The worse modes are taken from NORMAL by what operations do, and step-up never reaches into them: a session in
-trouble is not the place for rights that were not fully earned.
+For each mode the grant gets one bitmap, decided for the risk that puts a session in that mode. An operation
+that would be allowed if only the subject had shown more assurance is kept apart as step-up: the enforcement
+point can then say what would help, instead of a plain no. Step-up never reaches into the worse modes: a
+session in trouble is not the place for rights that were not fully earned.
+
+What depends on time is decided again for each moment at which the answer could be another, and the first one
+at which it is another ends the grant. So a bit never outlives the hour for which it was given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from ztsession.errors import PolicyError
 from ztsession.policy.attributes import SubjectAttributes
-from ztsession.policy.catalog import Catalog, Operation, Segment
+from ztsession.policy.catalog import RISKS, Catalog, Operation, Segment
 from ztsession.policy.engine import PolicySet
 from ztsession.policy.grant import Grant
 from ztsession.wire.names import is_scope
 
-__all__ = ["ASSURANCE_MAX", "SCOPES_MAX", "compile_grant", "wanted"]
+__all__ = ["ASSURANCE_MAX", "SCOPES_MAX", "Case", "Compiled", "compile_grant", "wanted"]
 
 ASSURANCE_MAX: Final = 3
 SCOPES_MAX: Final = 256
+#: Moments that are looked at for the end of one grant; it ends with the last of them if there are more.
+CHANGES_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The answers for one session and segment: bitmaps for NORMAL, RESTRICTED and SUSPENDED, and what of
+    NORMAL wants more assurance first.
+    """
+
+    allowed: tuple[int, int, int]
+    step_up: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """One session before the policies: who, on what, how sure; and what it asks for.
+
+    ``posture``: a word for each item; ``scopes``: "segment.operation" or "segment.*". PolicyError, also of
+    the methods, for what cannot be asked or evaluated.
+    """
+
+    policy: PolicySet
+    identity: SubjectAttributes
+    device: str
+    posture: Mapping[str, str]
+    assurance: int
+    scopes: Sequence[str]
+
+    def compiled(self, segment: Segment, at: float) -> Compiled:
+        """The answers in one segment at ``at`` (Unix seconds)."""
+        asked = wanted(segment, self.scopes)
+        fit = [o for o in asked if not o.lacks(self.posture)]
+        now = self._permitted(segment, fit, at)
+        modes = [_bits(o for o in now if o.assurance <= self.assurance)]
+        for risk in RISKS[1:]:
+            # Each mode is a step down: what the better one refuses is not asked for again.
+            left = [o for o in now if o.bit & modes[-1] and o.runs_at(risk)]
+            depends = self.policy.mentions.risk
+            modes.append(_bits(self._permitted(segment, left, at, risk=risk) if depends else left))
+        # Asked twice only where the answer could differ: evaluation is most of what a handshake costs.
+        refused = [o for o in fit if o not in now] if self.assurance < ASSURANCE_MAX else []
+        later = self._permitted(segment, refused, at, assurance=ASSURANCE_MAX)
+        ready, restricted, suspended = modes
+        step_up = _bits([*now, *later]) & ~ready
+        return Compiled((ready | step_up, restricted, suspended), step_up)
+
+    def until(self, segment: Segment, now: float, before: float, compiled: Compiled) -> int:
+        """When the answers in ``segment`` cease to be ``compiled``, in Unix seconds; 0: not before
+        ``before``.
+        """
+        policy = self.policy
+        changes = policy.calendar.changes(now, before, policy.mentions)
+        for looked_at, moment in enumerate(islice(changes, CHANGES_MAX), start=1):
+            if looked_at == CHANGES_MAX or self.compiled(segment, moment) != compiled:
+                return int(moment)
+        return 0
+
+    def _permitted(
+        self,
+        segment: Segment,
+        operations: Sequence[Operation],
+        at: float,
+        *,
+        risk: str = RISKS[0],
+        assurance: int = 0,
+    ) -> list[Operation]:
+        if not operations:
+            return []
+        decisions = self.policy.decide(
+            self.identity,
+            segment,
+            operations,
+            device=self.device,
+            posture=self.posture,
+            assurance=assurance or self.assurance,
+            risk=risk,
+            at=at,
+        )
+        return [o for o, decision in zip(operations, decisions, strict=True) if decision.allowed]
 
 
 def compile_grant(
@@ -38,44 +122,42 @@ def compile_grant(
     session: bytes,
     scopes: Sequence[str],
     issued_at: int,
+    version: int = 1,
 ) -> Grant | None:
     """Compile one session's grant for ``segment``; None when nothing in it is allowed, not even by stepping
     up.
 
     ``session``: 16 bytes; ``posture_digest``: 32 bytes; ``scopes``: "segment.operation" or "segment.*";
-    ``issued_at``: unix seconds. Raises PolicyError when the question is malformed or cannot be evaluated, and
-    ConfigurationError when the catalog has no such segment.
+    ``issued_at``: unix seconds; ``version``: of the rules. Raises PolicyError when the question is malformed
+    or cannot be evaluated, and ConfigurationError when the catalog has no such segment.
     """
     if policy.catalog.digest != catalog.digest:
         raise PolicyError("the policies were loaded for another version of the catalog")
     table = catalog.segment(segment)
-    asked = wanted(table, scopes)
-    ask = partial(_permitted, policy, table, identity=identity, device=device, posture=posture)
-    now = ask(asked, assurance=assurance)
-    ready = _bits(o for o in now if o.assurance <= assurance)
-    # Asked twice only where the answer could differ: evaluation is most of what a handshake costs.
-    refused = [o for o in asked if o not in now] if assurance < ASSURANCE_MAX else []
-    later = ask(refused, assurance=ASSURANCE_MAX) if refused else []
-    step_up = _bits([*now, *later]) & ~ready
-    if not ready | step_up:
+    case = Case(policy, identity, device, posture, assurance, scopes)
+    compiled = case.compiled(table, issued_at)
+    if not compiled.allowed[0]:
         return None
     return Grant(
         session=session,
         subject=identity.subject,
         device=device,
         segment=segment,
+        environment=table.environment,
         catalog=table.digest,
         policy=policy.digest,
+        version=version,
         posture=posture_digest,
         assurance=assurance,
         operations={
             o.full_name: [o.index, o.max_age_us, o.stale_ms, int(o.ordered)] for o in table.operations
         },
-        allowed=_modes(table, ready, step_up),
-        step_up=step_up,
+        allowed=list(compiled.allowed),
+        step_up=compiled.step_up,
         epoch_length_us=table.epoch_length_s * 1_000_000,
         lifetime_s=table.lifetime_s,
         idle_s=table.idle_s,
+        until=case.until(table, issued_at, issued_at + table.lifetime_s, compiled),
         issued_at=issued_at,
     )
 
@@ -88,28 +170,6 @@ def wanted(segment: Segment, scopes: Sequence[str]) -> list[Operation]:
         raise PolicyError(f"scopes: expected at most {SCOPES_MAX} of the form segment.operation or segment.*")
     everything = f"{segment.name}.*" in scopes
     return [o for o in segment.operations if everything or o.full_name in scopes]
-
-
-def _permitted(
-    policy: PolicySet,
-    segment: Segment,
-    operations: Sequence[Operation],
-    *,
-    identity: SubjectAttributes,
-    device: str,
-    posture: Mapping[str, str],
-    assurance: int,
-) -> list[Operation]:
-    decisions = policy.decide(
-        identity, segment, operations, device=device, posture=posture, assurance=assurance
-    )
-    return [o for o, decision in zip(operations, decisions, strict=True) if decision.allowed]
-
-
-def _modes(segment: Segment, ready: int, step_up: int) -> list[int]:
-    gentle = ready & _bits(o for o in segment.operations if o.effect in ("risk-reducing", "read"))
-    always = gentle & _bits(o for o in segment.operations if o.always_allowed)
-    return [ready | step_up, gentle, always]
 
 
 def _bits(operations: Iterable[Operation]) -> int:

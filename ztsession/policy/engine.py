@@ -9,27 +9,32 @@ otherwise stays.
 
 A :class:`PolicySet` never changes. Whoever decides takes :attr:`PolicyEngine.current` once and asks only
 that, so that a reload in the middle of a decision cannot mix two versions.
+
+Cedar is asked no question twice. Two questions are one if they differ only in what no policy mentions: the
+name of a subject that none names, the hour where none looks at the clock. So thousands of sessions come to as
+many evaluations as there are kinds of them.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ztsession.errors import ConfigurationError, PolicyError
 from ztsession.policy.attributes import SubjectAttributes
-from ztsession.policy.catalog import Catalog, Operation, Segment
+from ztsession.policy.calendar import CALENDAR_FILE, Calendar
+from ztsession.policy.catalog import RISKS, Catalog, Operation, Segment
 from ztsession.policy.cedar_check import check_statements
-from ztsession.policy.cedar_schema import POSTURE_ITEMS, POSTURE_VALUES, schema_text
+from ztsession.policy.cedar_schema import schema_text, words_of
 from ztsession.policy.cedar_source import Statement, statements
-from ztsession.posture.trust import trust_vector
+from ztsession.policy.mentions import mentions_of
+from ztsession.policy.question import Question
 from ztsession.wire.digest import digest
-from ztsession.wire.names import is_name
 
 if TYPE_CHECKING:
     import cedarpy
@@ -43,7 +48,7 @@ POLICY_FILES_MAX: Final = 256
 POLICY_FILE_MAX_BYTES: Final = 1 << 20
 
 
-#: Answers that are kept for the next time; all are dropped when there are more.
+#: Questions whose answers are kept for the next time; all are dropped when there are more.
 DECISIONS_KEPT: Final = 4096
 
 
@@ -61,36 +66,45 @@ class Decision:
 class PolicySet:
     """One validated version of the policies, for one catalog; immutable and safe to share between threads."""
 
-    def __init__(self, files: Mapping[str, str], catalog: Catalog) -> None:
+    def __init__(self, files: Mapping[str, str], catalog: Catalog, calendar: Calendar | None = None) -> None:
         """Parse and validate Cedar texts by file name; raises PolicyError naming file, line and what is
         wrong.
         """
         import cedarpy
 
         self.catalog: Final = catalog
+        self.calendar: Final = calendar or Calendar()
         schema = schema_text(catalog)
         self._schema = cedarpy.Schema.from_str(schema)
-        self._statements: tuple[Statement, ...] = tuple(
+        self.statements: Final[tuple[Statement, ...]] = tuple(
             statement for name in sorted(files) for statement in statements(name, files[name])
         )
-        check_statements(self._statements, self._schema)
+        #: The syntax tree of each statement.
+        self.trees: Final = tuple(
+            check_statements(self.statements, self._schema, words_of(catalog, self.calendar))
+        )
+        #: What the answers can depend on.
+        self.mentions: Final = mentions_of(self.trees)
         # Cedar numbers the policies of a text in order: that is how a reason is traced to its statement.
-        self._policies = cedarpy.PolicySet.from_str("\n".join(s.text for s in self._statements))
-        if len(self._policies) != len(self._statements):
+        self._policies = cedarpy.PolicySet.from_str("\n".join(s.text for s in self.statements))
+        if len(self._policies) != len(self.statements):
             raise PolicyError("the policies do not parse to one policy a statement")
         parts = [part.encode() for name in sorted(files) for part in (name, files[name])]
-        self._digest = digest("policy", schema.encode(), *parts)
+        self._digest = digest("policy", schema.encode(), self.calendar.digest_part, *parts)
         # A decision is a function of the question alone, and clients come back with the same one.
-        self._decided: dict[tuple[object, ...], tuple[Decision, ...]] = {}
+        self._decided: dict[tuple[Question, str], dict[str, Decision]] = {}
 
     @classmethod
     def load(cls, directory: str | Path, catalog: Catalog) -> PolicySet:
-        """Load every ``*.cedar`` of a directory, not of those below; PolicyError when there is none."""
-        return cls(_read_policies(Path(directory)), catalog)
+        """Load every ``*.cedar`` of a directory, not of those below, and ``calendar.toml`` if it is there;
+        ConfigurationError when that is wrong, PolicyError when there is no policy.
+        """
+        calendar = Calendar.load(Path(directory) / CALENDAR_FILE)
+        return cls(_read_policies(Path(directory)), catalog, calendar)
 
     @property
     def digest(self) -> bytes:
-        """32 bytes over the schema and every file's name and text: equal digests decide alike."""
+        """32 bytes over schema, calendar and every file's name and text: equal digests decide alike."""
         return self._digest
 
     def decide(
@@ -102,38 +116,49 @@ class PolicySet:
         device: str,
         posture: Mapping[str, str],
         assurance: int,
+        risk: str = RISKS[0],
+        at: float | None = None,
     ) -> list[Decision]:
         """Decide each operation, in one batch. Raises PolicyError when the question itself is not well
         formed.
+
+        ``risk``: of the session, a word of ``RISKS``; ``at``: Unix seconds, by default now.
         """
-        context = json.dumps(_context(posture, assurance, device))
-        names = tuple(operation.full_name for operation in operations)
-        question = (identity, segment.name, names, context)
-        known = self._decided.get(question)
-        if known is None:
-            known = tuple(self._evaluate(identity, segment, operations, context))
-            self._keep(question, known)
-        return list(known)
+        question = Question.ask(
+            identity,
+            device=device,
+            posture=posture,
+            assurance=assurance,
+            risk=risk,
+            moment=self.calendar.at(time.time() if at is None else at) if self.mentions.time else None,
+            mentioned=self.mentions,
+        )
+        known = self._decided.get((question, segment.name), {})
+        unknown = [operation for operation in operations if operation.full_name not in known]
+        if unknown:
+            known = {**known, **self._evaluate(question, segment, unknown)}
+            self._keep(question, segment, known)
+        return [known[operation.full_name] for operation in operations]
 
     def forget_decisions(self) -> None:
         """Evaluate everything anew from here on; what was decided stays what it was."""
         self._decided.clear()
 
-    def _keep(self, question: tuple[object, ...], decisions: tuple[Decision, ...]) -> None:
-        if any(decision.errors for decision in decisions):
+    def _keep(self, question: Question, segment: Segment, decisions: dict[str, Decision]) -> None:
+        if any(decision.errors for decision in decisions.values()):
             return  # what went wrong may go right the next time
         if len(self._decided) >= DECISIONS_KEPT:
             self._decided.clear()
-        self._decided[question] = decisions
+        self._decided[question, segment.name] = decisions
 
     def _evaluate(
-        self, identity: SubjectAttributes, segment: Segment, operations: Sequence[Operation], context: str
-    ) -> list[Decision]:
+        self, question: Question, segment: Segment, operations: Sequence[Operation]
+    ) -> dict[str, Decision]:
         import cedarpy
 
-        requests = [_request(identity, segment, operation, context) for operation in operations]
+        requests = question.requests(segment, operations)
         try:
-            entities = cedarpy.Entities.from_json_str(json.dumps(_entities(identity, segment)), self._schema)
+            entities = cedarpy.Entities.from_json_str(question.entities(segment), self._schema)
             # All requests share one context: right by the schema with the first, it is right for the rest.
             results = cedarpy.is_authorized_batch(requests[:1], self._policies, entities, self._schema)
             results += cedarpy.is_authorized_batch(requests[1:], self._policies, entities)
@@ -141,7 +166,8 @@ class PolicySet:
             raise PolicyError(f"could not be evaluated, so nothing is allowed: {error}") from error
         if len(results) != len(requests):
             raise PolicyError("could not be evaluated, so nothing is allowed: answers are missing")
-        return [self._decision(result) for result in results]
+        answers = zip(operations, results, strict=True)
+        return {operation.full_name: self._decision(result) for operation, result in answers}
 
     def _decision(self, result: cedarpy.AuthzResult) -> Decision:
         errors = tuple(self._named(error) for error in result.diagnostics.errors)
@@ -153,8 +179,8 @@ class PolicySet:
 
     def _place(self, policy_id: str) -> str:
         number = policy_id.removeprefix("policy")
-        known = number.isdecimal() and int(number) < len(self._statements)
-        return self._statements[int(number)].place if known else policy_id
+        known = number.isdecimal() and int(number) < len(self.statements)
+        return self.statements[int(number)].place if known else policy_id
 
     def _named(self, error: str) -> str:
         return re.sub(r"policy\d+", lambda match: self._place(match.group()), error)
@@ -217,38 +243,3 @@ def _read_policy(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise PolicyError("expected UTF-8 text", file=path.name, line=line) from error
-
-
-def _context(posture: Mapping[str, str], assurance: int, device: str) -> dict[str, Any]:
-    if set(posture) != set(POSTURE_ITEMS) or not set(posture.values()) <= set(POSTURE_VALUES):
-        raise PolicyError(f"posture: expected {', '.join(POSTURE_ITEMS)}, each {' | '.join(POSTURE_VALUES)}")
-    # A score of NaN compares false with everything, which a forbid would read as "not too high".
-    if type(assurance) is not int or not 1 <= assurance <= 3:
-        raise PolicyError("assurance: expected an integer from 1 to 3")
-    if not is_name(device):
-        raise PolicyError("device: expected 1 to 128 characters of A-Z a-z 0-9 . _ : / @ -")
-    trust = trust_vector(posture)
-    return {"posture": dict(posture), "trust": trust, "assurance": assurance, "device": device}
-
-
-def _request(
-    identity: SubjectAttributes, segment: Segment, operation: Operation, context: str
-) -> dict[str, Any]:
-    return {
-        "principal": {"type": "Subject", "id": identity.subject},
-        "action": {"type": "Action", "id": operation.full_name},
-        "resource": {"type": "Segment", "id": segment.name},
-        "context": context,
-    }
-
-
-def _entities(identity: SubjectAttributes, segment: Segment) -> list[dict[str, Any]]:
-    subject = {"roles": list(identity.roles), "desk": identity.desk, "kind": identity.kind}
-    return [
-        {"uid": {"type": "Subject", "id": identity.subject}, "attrs": subject, "parents": []},
-        {
-            "uid": {"type": "Segment", "id": segment.name},
-            "attrs": {"environment": segment.environment},
-            "parents": [],
-        },
-    ]

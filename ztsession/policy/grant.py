@@ -40,6 +40,9 @@ class Grant(Message, kind="grant", max_bytes=GRANT_MAX_BYTES):
     a name always has its number, granted or not. ``allowed`` holds the u64 bitmaps for NORMAL, RESTRICTED and
     SUSPENDED; ``step_up`` marks those of NORMAL that want more assurance first. ``stale_ms``: 0 stops when
     the lease has run out, 0xFFFFFFFF runs on until the session ends, else milliseconds after the lease.
+    ``environment``: the one that its segment belongs to. ``version``: counts the changes of the Authority's
+    rules, so that no decision of one time can be taken for an equal one of another. ``until`` (unix seconds,
+    0 for never): when the policies would decide differently although nothing has changed but the time.
     ``issued_at``: unix seconds.
     """
 
@@ -47,8 +50,10 @@ class Grant(Message, kind="grant", max_bytes=GRANT_MAX_BYTES):
     subject: Annotated[str, Name()]
     device: Annotated[str, Name()]
     segment: Annotated[str, Text(32, min_bytes=1)]
+    environment: Annotated[str, Text(32, min_bytes=1)]
     catalog: Annotated[bytes, Octets.exactly(32)]
     policy: Annotated[bytes, Octets.exactly(32)]
+    version: Annotated[int, Integer(1, 2**63 - 1)]
     posture: Annotated[bytes, Octets.exactly(32)]
     assurance: Annotated[int, Integer(1, 3)]
     operations: Annotated[dict[str, list[int]], MapOf(Text(65, min_bytes=3), _OPERATION, 64)]
@@ -57,6 +62,7 @@ class Grant(Message, kind="grant", max_bytes=GRANT_MAX_BYTES):
     epoch_length_us: Annotated[int, Integer(1_000_000, 3_600_000_000)]
     lifetime_s: Annotated[int, Integer(1, 86_400)]
     idle_s: Annotated[int, Integer(1, 86_400)]
+    until: Annotated[int, Integer(0, _U64)]
     issued_at: Annotated[int, Integer(0, _U64)]
 
     def digest(self) -> bytes:
@@ -80,6 +86,8 @@ class Grant(Message, kind="grant", max_bytes=GRANT_MAX_BYTES):
             raise WireError("grant.operations: an operation of another segment")
         if any(row[1] > self.epoch_length_us for row in self.operations.values()):
             raise WireError("grant.operations: max_age_us is longer than the epoch")
+        if 0 < self.until <= self.issued_at:
+            raise WireError("grant.until: over before it begins")
         if self.idle_s > self.lifetime_s:
             raise WireError("grant.idle_s: longer than the lifetime")
         self._check_bitmaps(sum(1 << index for index in indices))

@@ -16,7 +16,7 @@ from ztsession.wire import canonical
 __all__ = ["APPLICATION_ID", "VERSION", "create", "is_empty"]
 
 APPLICATION_ID: Final = 0x5A_54_53_31
-VERSION: Final = 2
+VERSION: Final = 3
 
 _CHANGE_MAX_BYTES: Final = 4096
 
@@ -74,6 +74,9 @@ CREATE TABLE enrolments (
 """
 }
 
+#: What each later version added to every change.
+_CHANGES_GOT: Final[dict[int, dict[str, object]]] = {2: {"key": b""}, 3: {"step_up": 0}}
+
 
 def is_empty(connection: sqlite3.Connection) -> bool:
     """Tell whether the file has no tables yet; StoreError unless it is that, or of this version or an older
@@ -90,19 +93,22 @@ def create(connection: sqlite3.Connection) -> None:
     scripts += [script for version, script in _ADDED.items() if version > found]
     for statement in (each for script in scripts for each in script.split(";\n")):
         connection.execute(statement)
-    if found == 1:
-        _give_changes_a_key(connection)
+    if found:
+        added = [fields for version, fields in _CHANGES_GOT.items() if version > found]
+        _complete_changes(connection, {name: value for fields in added for name, value in fields.items()})
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("COMMIT")
 
 
-def _give_changes_a_key(connection: sqlite3.Connection) -> None:
-    # Changes had one field less: unread, they would leave every point without what was revoked before.
+def _complete_changes(connection: sqlite3.Connection, fields: dict[str, object]) -> None:
+    # Changes had fewer fields: unread, they would leave every point without what was revoked before.
+    if not fields:
+        return
     for number, data in connection.execute("SELECT number, data FROM changes").fetchall():
         try:
             change = canonical.decode(data, max_bytes=_CHANGE_MAX_BYTES)
-            data = canonical.encode({"key": b"", **change})
+            data = canonical.encode({**fields, **change})
         except (WireError, TypeError):
             raise StoreError(f"change {number} is damaged") from None
         connection.execute("UPDATE changes SET data = ? WHERE number = ?", (data, number))

@@ -19,7 +19,7 @@ from ztsession.client.installed import InstalledSession
 from ztsession.client.installing import install_ticket
 from ztsession.clock import FakeClock
 from ztsession.enforcement.point import EnforcementPoint
-from ztsession.policy.catalog import Catalog, Segment
+from ztsession.policy.catalog import RISKS, Catalog, Segment
 from ztsession.policy.grant import Grant
 from ztsession.risk.levels import Mode
 from ztsession.tickets.segment_key import SegmentKey
@@ -81,19 +81,22 @@ class TestAuthority:
         self._publish(Change.narrow(profile, list(allowed)))
 
     def grant(self, *, assurance: int = 1, step_up: Iterable[str] = (), subject: str = "algo-1") -> Grant:
-        """A grant of every operation, in each mode as the operation's effect says."""
+        """A grant of every operation, in each mode as the catalog says."""
         segment = self._segment
         later = sum(segment.operation(name).bit for name in step_up)
         every = sum(o.bit for o in segment.operations)
-        gentle = sum(o.bit for o in segment.operations if o.effect != "risk-increasing") & ~later
-        always = gentle & sum(o.bit for o in segment.operations if o.always_allowed)
+        gentle, always = (
+            sum(o.bit for o in segment.operations if o.runs_at(risk)) & ~later for risk in RISKS[1:]
+        )
         return Grant(
             session=os.urandom(16),
             subject=subject,
             device="host-1",
             segment=segment.name,
+            environment=segment.environment,
             catalog=segment.digest,
             policy=bytes(32),
+            version=1,
             posture=bytes(32),
             assurance=assurance,
             operations={
@@ -104,6 +107,7 @@ class TestAuthority:
             epoch_length_us=segment.epoch_length_s * 1_000_000,
             lifetime_s=segment.lifetime_s,
             idle_s=segment.idle_s,
+            until=0,
             issued_at=int(self._clock()),
         )
 

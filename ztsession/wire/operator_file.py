@@ -23,6 +23,7 @@ from ztsession.wire.signature import PUBLIC_KEY_BYTES, check_public_key
 __all__ = [
     "MAX_FILE_BYTES",
     "Table",
+    "parse_toml",
     "read_bytes",
     "read_private_bytes",
     "read_private_toml",
@@ -36,6 +37,11 @@ MAX_FILE_BYTES = 1 << 20
 def read_toml(path: str | os.PathLike[str]) -> Table:
     """Return the root table of a TOML file of at most 1 MiB; :class:`ConfigurationError` otherwise."""
     return _parse(Path(path), read_bytes(path, max_bytes=MAX_FILE_BYTES))
+
+
+def parse_toml(text: str, *, file: str) -> Table:
+    """Return the root table of TOML text; errors name ``file`` as its place."""
+    return _parse(Path(file), text.encode("utf-8", "surrogatepass"))
 
 
 def read_private_toml(path: str | os.PathLike[str]) -> Table:
@@ -102,11 +108,11 @@ class Table:
         """Return every key of the table, in the order in which they stand there."""
         return tuple(self._values)
 
-    def text(self, key: str, default: str | None = None) -> str:
-        """Return the text at ``key``."""
+    def text(self, key: str, default: str | None = None, *, expected: str = "text") -> str:
+        """Return the text at ``key``; ``expected`` is what an error says of it."""
         value = self._values.get(key, default)
         if not isinstance(value, str):
-            raise self.error("expected text", key)
+            raise self.error(f"expected {expected}", key)
         return value
 
     def name(self, key: str) -> str:
@@ -134,7 +140,8 @@ class Table:
         """Return the integer at ``key``, from ``low`` to ``high``."""
         value = self._values.get(key, default)
         if type(value) is not int or not low <= value <= high:
-            raise self.error(f"expected an integer from {low} to {high}", key)
+            expected = f"an integer from {low} to {high}" if low < high else f"{key} = {low}"
+            raise self.error(f"expected {expected}", key)
         return value
 
     def flag(self, key: str, default: bool) -> bool:

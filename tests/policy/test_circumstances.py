@@ -1,0 +1,256 @@
+"""Decisions that depend on risk, time, posture or environment, and which questions are one and the same."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cedarpy
+import pytest
+
+from ztsession.policy.attributes import SubjectAttributes
+from ztsession.policy.calendar import Calendar
+from ztsession.policy.catalog import Catalog
+from ztsession.policy.cedar_schema import POSTURE_ITEMS
+from ztsession.policy.compile import compile_grant
+from ztsession.policy.engine import PolicySet
+from ztsession.policy.grant import Grant
+
+CATALOG = """\
+version = 1
+[segments.orders.operations.submit]
+effect = "risk-increasing"
+[segments.orders.operations.hedge]
+effect = "risk-increasing"
+highest_risk = "medium"
+[segments.orders.operations.cancel]
+effect = "risk-reducing"
+[segments.orders.operations.cancel-all]
+effect = "risk-reducing"
+always_allowed = true
+[segments.orders.operations.history]
+effect = "read"
+highest_risk = "low"
+[segments.orders.operations.deploy]
+effect = "risk-increasing"
+posture = ["kernel", "program"]
+data_class = "restricted"
+"""
+CALENDAR = """\
+timezone = "America/New_York"
+[phases]
+continuous = "09:30"
+closed = "16:00"
+"""
+ALGORITHM = SubjectAttributes("algo-7", "algorithm", ("trading",), "rates")
+GOOD = dict.fromkeys(POSTURE_ITEMS, "good")
+EVERYTHING = "permit (principal, action, resource);\n"
+#: A Wednesday, 10:00 in New York.
+AT_TEN = int(datetime(2026, 11, 25, 15, tzinfo=UTC).timestamp())
+HOUR = 3600
+
+
+def policies(text: str, tmp_path: Path | None = None) -> PolicySet:
+    calendar = None
+    if tmp_path is not None:
+        (tmp_path / "calendar.toml").write_text(CALENDAR)
+        calendar = Calendar.load(tmp_path / "calendar.toml")
+    return PolicySet({"a.cedar": text}, Catalog.from_text(CATALOG), calendar)
+
+
+def grant_of(
+    policy: PolicySet, at: int = AT_TEN, who: SubjectAttributes = ALGORITHM, **changes: Any
+) -> Grant:
+    question: dict[str, Any] = {
+        "device": "host-1",
+        "posture": GOOD,
+        "posture_digest": b"o" * 32,
+        "assurance": 2,
+        "session": b"s" * 16,
+        "scopes": ["orders.*"],
+        "issued_at": at,
+    }
+    grant = compile_grant(policy, policy.catalog, "orders", who, **(question | changes))
+    assert grant is not None
+    return grant
+
+
+def names(grant: Grant, mode: int = 0) -> set[str]:
+    return {name[7:] for name, row in grant.operations.items() if grant.allowed[mode] >> row[0] & 1}
+
+
+# ---- Risk
+
+
+def test_each_mode_has_what_its_risk_leaves() -> None:
+    """RESTRICTED holds what may run at medium risk, SUSPENDED what may at high, whatever its effect."""
+    grant = grant_of(policies(EVERYTHING))
+    assert names(grant, 0) == {"submit", "hedge", "cancel", "cancel-all", "history", "deploy"}
+    assert names(grant, 1) == {"hedge", "cancel", "cancel-all"}
+    assert names(grant, 2) == {"cancel-all"}
+
+
+def test_policies_decide_each_mode_by_its_risk() -> None:
+    """A forbid on medium risk leaves NORMAL alone and takes from RESTRICTED; what a worse mode is refused
+    stays refused.
+    """
+    grant = grant_of(
+        policies(
+            EVERYTHING
+            + 'forbid (principal, action == Action::"orders.hedge", resource) when { context.risk != "low" };'
+            + 'forbid (principal, action == Action::"orders.cancel-all", resource)'
+            + 'when { context.risk == "medium" };'
+        )
+    )
+    assert "hedge" in names(grant, 0)
+    assert names(grant, 1) == {"cancel"}
+    assert names(grant, 2) == set()
+
+
+# ---- Posture
+
+
+@pytest.mark.parametrize("word", ["bad", "unknown"])
+def test_an_operation_waits_for_the_posture_that_it_requires(word: str) -> None:
+    """What the catalog requires of the device is required whatever the policies permit, and of no other
+    operation.
+    """
+    policy = policies(EVERYTHING)
+    assert "deploy" in names(grant_of(policy))
+    lesser = grant_of(policy, posture=GOOD | {"program": word})
+    assert names(lesser) == names(grant_of(policy)) - {"deploy"}
+    assert lesser.step_up == 0
+    assert "deploy" in names(grant_of(policy, posture=GOOD | {"boot": word}))
+
+
+# ---- Time
+
+IN_HOURS = """\
+permit (principal, action, resource) when { context.phase == "continuous" };
+permit (principal, action == Action::"orders.cancel", resource);
+"""
+
+
+def test_a_grant_ends_when_time_alone_would_change_it(tmp_path: Path) -> None:
+    """At ten all is allowed until four, to the second; after hours cancelling alone, until the next opening
+    if the session lasted so long.
+    """
+    policy = policies(IN_HOURS, tmp_path)
+    day = grant_of(policy)
+    assert "submit" in names(day)
+    assert day.until == AT_TEN + 6 * HOUR
+    evening = grant_of(policy, day.until)
+    assert names(evening) == {"cancel"}
+    assert evening.until == 0
+    night = grant_of(policy, AT_TEN + 16 * HOUR)
+    assert night.until == AT_TEN + 23 * HOUR + 1800
+
+
+def test_a_moment_at_which_nothing_changes_for_this_session_ends_nothing(tmp_path: Path) -> None:
+    """A rule for others, and one that is met either way, cost this session no renewal."""
+    head = "permit (principal, action, resource)"
+    others = head + ' when { principal.kind == "human" && context.time.hhmm < 1200 };'
+    assert grant_of(policies(EVERYTHING + others, tmp_path)).until == 0
+    human = SubjectAttributes("ada", "human")
+    assert grant_of(policies(others, tmp_path), who=human).until == AT_TEN + 2 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("condition", "last_s"),
+    [
+        ("context.time.hhmm < 1030", 1800),
+        ("context.time.hhmm <= 1030", 1860),
+        ("1030 > context.time.hhmm", 1800),
+        ("context.time.hhmm != 1030", 1800),
+        ("!(context.time.hhmm >= 1030)", 1800),
+        ('context.time.weekday == "wed"', 0),
+        ("context.time.date <= 20261125", 0),
+        ("context.time.hhmm < 1030 || context.time.hhmm >= 1030", 0),
+    ],
+)
+def test_every_comparison_with_time_ends_the_grant_that_hangs_on_it(condition: str, last_s: int) -> None:
+    """Whichever way it is written, the comparison holds until the moment that it names (UTC here)."""
+    ten = AT_TEN - 5 * HOUR
+    policy = policies(f"permit (principal, action, resource) when {{ {condition} }};\n")
+    assert grant_of(policy, ten).until == (ten + last_s if last_s else 0)
+    if not last_s and "||" not in condition:
+        late = ten + 13 * HOUR
+        assert grant_of(policy, late).until == ten + 14 * HOUR
+
+
+# ---- Questions that are one
+
+
+def test_a_question_is_asked_once_for_all_who_differ_in_nothing_mentioned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thousand subjects of one desk on a thousand hosts are one evaluation; one that a policy names is
+    another, and so is one of another desk.
+    """
+    text = EVERYTHING + 'forbid (principal == Subject::"algo-3", action, resource);\n'
+    policy, asked = policies(text), []
+    real = cedarpy.is_authorized_batch
+
+    def counted(requests: Any, *rest: Any) -> Any:
+        asked.extend(requests)
+        return real(requests, *rest)
+
+    monkeypatch.setattr(cedarpy, "is_authorized_batch", counted)
+    table = policy.catalog.segment("orders")
+
+    def allowed(name: str, desk: str = "rates") -> bool:
+        who = SubjectAttributes(name, "algorithm", ("trading",), desk)
+        decided = policy.decide(who, table, table.operations[:1], device=name, posture=GOOD, assurance=1)
+        return decided[0].allowed
+
+    assert all(allowed(f"algo-{number}") for number in range(100, 1100))
+    assert len(asked) == 1
+    assert not allowed("algo-3")
+    assert allowed("algo-4", desk="fx")
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("condition", "mentioned"),
+    [
+        ('principal == Subject::"algo-7"', {"subjects"}),
+        ('[Subject::"algo-7"].contains(principal)', {"subjects"}),
+        ('context.device like "host-*"', {"device"}),
+        ('context.risk == "low"', {"risk"}),
+        ("context.time.date > 20260101", {"time"}),
+        ('if true then principal.desk == "x" else context.device == "y"', {"device"}),
+        ('principal.desk == "x"', set()),
+    ],
+)
+def test_what_is_mentioned_is_seen_wherever_it_stands(condition: str, mentioned: set[str]) -> None:
+    """Nothing that an answer can depend on is left out of the question."""
+    found = policies(f"permit (principal, action, resource) when {{ {condition} }};").mentions
+    assert {name for name in ("subjects", "device", "risk", "time") if getattr(found, name)} == mentioned
+
+
+def test_a_scope_names_a_subject_too() -> None:
+    """The head of a policy is read like its conditions."""
+    assert policies('permit (principal == Subject::"ada", action, resource);').mentions.subjects == {"ada"}
+
+
+def test_the_calendar_is_part_of_the_policies_digest(tmp_path: Path) -> None:
+    """Another calendar decides otherwise, so it has another name."""
+    assert policies(EVERYTHING).digest != policies(EVERYTHING, tmp_path).digest
+    assert policies(EVERYTHING).digest == policies(EVERYTHING).digest
+
+
+@pytest.mark.parametrize(
+    ("group", "held"),
+    [
+        ('Action::"data:internal"', True),
+        ('Action::"data:restricted"', False),
+        ('Action::"effect:risk-increasing"', True),
+    ],
+)
+def test_operations_are_in_the_groups_that_the_catalog_puts_them_in(group: str, held: bool) -> None:
+    """Policies speak of all operations of an effect or of a class of data at once."""
+    policy = policies(f"permit (principal, action in {group}, resource);")
+    table = policy.catalog.segment("orders")
+    [decision] = policy.decide(ALGORITHM, table, table.operations[:1], device="h", posture=GOOD, assurance=1)
+    assert decision.allowed == held
