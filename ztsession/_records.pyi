@@ -14,6 +14,7 @@ class Profile:
         ordered: int = 0,
         epoch_length_us: int = ...,
     ) -> None: ...
+    def tightened(self, digest: bytes, allowed: Sequence[int], step_up: int = 0) -> Profile: ...
 
 @final
 class Installation:

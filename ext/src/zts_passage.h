@@ -160,6 +160,9 @@ static inline int expired(const passage *p) {
            (p->now_us > last && p->now_us - last > (uint64_t)ZTS_GET(p->slot->idle_limit_s) * 1000000u);
 }
 
+/* No verdict: the slot was written to, and has to be looked at again. */
+#define DECIDE_AGAIN ZTS_VERDICT_COUNT
+
 ZTS_INLINE zts_verdict decide(const zts_table *t, const passage *p, uint32_t operation, uint8_t mode) {
     const zts_profile *profile = p->profile;
     const uint32_t op = p->header.operation;
@@ -178,18 +181,30 @@ ZTS_INLINE zts_verdict decide(const zts_table *t, const passage *p, uint32_t ope
     if (ZTS_UNLIKELY(issued_at_us < now_us && now_us - issued_at_us > ZTS_GET(limits->max_age_us)))
         return ZTS_TOO_OLD;
     if (ZTS_UNLIKELY(ZTS_GET(profile->step_up) & bit)) return ZTS_STEP_UP_REQUIRED;
-    /* Ended while we decided: its profile may be another's by now, so what was just read counts for nothing. */
-    if (ZTS_UNLIKELY(!undisturbed(p) && has_ended(p))) return ZTS_REVOKED;
+    /* Written to while we decided: the profile may be another's by now, so what was just read counts for nothing. */
+    if (ZTS_UNLIKELY(!undisturbed(p))) return has_ended(p) ? ZTS_REVOKED : DECIDE_AGAIN;
     if (ZTS_UNLIKELY(ZTS_GET(profile->ordered) & bit))
         return zts_replay_accept_ordered(&p->slot->last_ordered, p->header.sequence) ? ZTS_OK : ZTS_REPLAYED;
     return zts_replay_accept(p->slot->window, t->window_mask + 1, p->header.sequence) ? ZTS_OK : ZTS_REPLAYED;
 }
 
+/* The slot as it is now. A profile is nobody else's for as long as the revision stays what it is here. */
+static inline void look_again(const zts_table *t, passage *p) {
+    p->revision = atomic_load_explicit(&p->slot->revision, memory_order_acquire);
+    p->profile = &t->profiles[atomic_load_explicit(&p->slot->profile, memory_order_acquire)];
+}
+
 /* The token is authentic. Decides, counts, and tells. */
 ZTS_INLINE zts_verdict finish(const zts_table *t, passage *p, uint32_t operation, zts_call *call) {
     zts_slot *slot = p->slot;
-    const uint8_t mode = atomic_load_explicit(&slot->mode, memory_order_acquire);
-    const zts_verdict verdict = decide(t, p, operation, mode);
+    uint8_t mode = atomic_load_explicit(&slot->mode, memory_order_acquire);
+    zts_verdict verdict = decide(t, p, operation, mode);
+    /* Only a whole look may refuse, too. Each turn means that some writer has got on. */
+    while (ZTS_UNLIKELY(verdict != ZTS_OK) && verdict != ZTS_REVOKED && !undisturbed(p)) {
+        look_again(t, p);
+        mode = atomic_load_explicit(&slot->mode, memory_order_acquire);
+        verdict = has_ended(p) ? ZTS_REVOKED : decide(t, p, operation, mode);
+    }
     if (ZTS_UNLIKELY(verdict == ZTS_REVOKED)) return refuse_stranger(t, verdict); /* the slot may be another's by now */
     if (ZTS_UNLIKELY(verdict != ZTS_OK)) return refuse_session(t, slot, verdict);
     atomic_fetch_add_explicit(&slot->accepted, 1, memory_order_relaxed);

@@ -66,14 +66,20 @@ zts_status zts_profile_hold(const zts_table *t, const zts_profile_spec *spec, ui
     return ZTS_PROFILES_FULL;
 }
 
-zts_status zts_table_narrow(const zts_table *t, const uint8_t digest[ZTS_SHA256_BYTES], const uint64_t allowed[3]) {
+void zts_profile_narrow(zts_profile *p, const uint64_t allowed[3], uint64_t step_up) {
+    for (int m = 0; m < 3; m++) atomic_fetch_and(&p->allowed[ZTS_MODE_NORMAL + m], allowed[m]);
+    atomic_fetch_or(&p->step_up, step_up);
+}
+
+zts_status zts_table_narrow(const zts_table *t, const uint8_t digest[ZTS_SHA256_BYTES], const uint64_t allowed[3],
+                            uint64_t step_up) {
     const uint64_t mark = zts_load64(digest);
     zts_status status = ZTS_NO_SUCH_SESSION;
     /* Two installers may have made the same profile at once: narrow every copy. */
     for (uint32_t i = 0; i < t->header->shape.profiles; i++) {
         zts_profile *p = &t->profiles[i];
         if (!profile_acquire(p, mark, digest)) continue;
-        for (int m = 0; m < 3; m++) atomic_fetch_and(&p->allowed[ZTS_MODE_NORMAL + m], allowed[m]);
+        zts_profile_narrow(p, allowed, step_up);
         zts_profile_release(p);
         status = ZTS_DONE;
     }

@@ -145,6 +145,28 @@ zts_status zts_table_shorten(const zts_table *t, uint64_t handle, uint64_t in_us
     return status;
 }
 
+zts_status zts_table_tighten(const zts_table *t, uint64_t handle, const zts_profile_spec *narrower) {
+    zts_slot *slot;
+    uint64_t locked;
+    uint32_t index;
+    zts_status status = zts_profile_hold(t, narrower, &index);
+    if (status != ZTS_DONE) return status;
+    status = lock_live(t, handle, &slot, &locked);
+    if (status != ZTS_DONE) {
+        zts_profile_release(&t->profiles[index]);
+        return status;
+    }
+    zts_profile *before = &t->profiles[ZTS_GET(slot->profile)];
+    const uint64_t held[3] = {ZTS_GET(before->allowed[ZTS_MODE_NORMAL]), ZTS_GET(before->allowed[ZTS_MODE_RESTRICTED]),
+                              ZTS_GET(before->allowed[ZTS_MODE_SUSPENDED])};
+    zts_profile_narrow(&t->profiles[index], held, ZTS_GET(before->step_up));
+    atomic_store_explicit(&slot->profile, (uint16_t)index, memory_order_release);
+    zts_slot_unlock(slot, locked);
+    /* Only now: while it was this slot's, nobody else could fill it. */
+    zts_profile_release(before);
+    return ZTS_DONE;
+}
+
 /* The slot is locked: forgets its session, and lets others have it. */
 static void retire(const zts_table *t, zts_slot *slot, uint64_t locked, zts_mode as) {
     static const zts_keyring nothing;

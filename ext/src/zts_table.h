@@ -163,9 +163,14 @@ typedef struct {
 
 zts_status zts_table_install(const zts_table *table, const zts_installation *what, uint64_t *handle) ZTS_MUST_USE;
 
-/* The narrower of what is held and what is given, for every session of the profile, at once. */
-zts_status zts_table_narrow(const zts_table *table, const uint8_t digest[ZTS_SHA256_BYTES],
-                            const uint64_t allowed[3]) ZTS_MUST_USE;
+/* The narrower of what is held and what is given, for every session of the profile, at once; `step_up` wants more
+ * assurance from now on, too. */
+zts_status zts_table_narrow(const zts_table *table, const uint8_t digest[ZTS_SHA256_BYTES], const uint64_t allowed[3],
+                            uint64_t step_up) ZTS_MUST_USE;
+
+/* One session goes on under `narrower`, which is its own profile with less in it, and under all that was taken from
+ * that one in place. PROFILES_FULL: nothing has changed. */
+zts_status zts_table_tighten(const zts_table *table, uint64_t handle, const zts_profile_spec *narrower) ZTS_MUST_USE;
 
 /* NORMAL, RESTRICTED or SUSPENDED. Ends the session when a writer is stuck inside: a decision must not get lost. */
 zts_status zts_table_set_mode(const zts_table *table, uint64_t handle, zts_mode mode) ZTS_MUST_USE;

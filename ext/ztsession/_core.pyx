@@ -58,6 +58,7 @@ from ztsession.zts cimport (
     zts_table_install,
     zts_table_narrow,
     zts_table_set_mode,
+    zts_table_tighten,
     zts_table_shape,
     zts_table_shorten,
     zts_table_slot,
@@ -315,12 +316,25 @@ cdef class Table:
                 self.by_index[index] = None
         return ended
 
-    def narrow(self, bytes digest not None, allowed):
-        """Intersects the bitmaps of every session with this profile; False when there is none."""
+    def narrow(self, bytes digest not None, allowed, step_up=0):
+        """Intersects the bitmaps of every session with this profile, and adds ``step_up`` to what wants more
+        assurance; False when there is none.
+        """
         cdef uint64_t[3] bitmaps
         for i in range(3):
             bitmaps[i] = bounded(allowed[i], f"allowed[{i}]", 0, <uint64_t>-1)
-        return zts_table_narrow(&self.table, exactly(digest, "digest", 32), bitmaps) == ZTS_DONE
+        cdef uint64_t later = bounded(step_up, "step_up", 0, <uint64_t>-1)
+        return zts_table_narrow(&self.table, exactly(digest, "digest", 32), bitmaps, later) == ZTS_DONE
+
+    def tighten(self, uint64_t handle, Profile narrower not None):
+        """One session goes on under ``narrower``, made of its profile by ``tightened``; False: not here.
+
+        TableFull when there is no room for one profile more: the session then has what it had.
+        """
+        cdef zts_status status = zts_table_tighten(&self.table, handle, &narrower.spec)
+        if status == ZTS_PROFILES_FULL:
+            raise_status(status)
+        return status == ZTS_DONE
 
     def sweep(self, uint32_t first=0, uint32_t count=0xFFFFFFFF):
         """Ends expired sessions, advances silent ones: ``count`` slots from ``first``; how many it ended."""

@@ -56,6 +56,19 @@ cdef class Profile:
                                                      min(ZTS_MAX_AGE_MAX_US, epoch_length_us))
             self.spec.limits[i].stale_ms = bounded(stale_ms, "stale_ms", 0, ZTS_STALE_ALWAYS_MS)
 
+    def tightened(self, bytes digest not None, allowed, step_up=0):
+        """The same with less in it, under a name of its own: bitmaps intersected with ``allowed``, and
+        ``step_up`` added to what wants more assurance.
+        """
+        cdef Profile less = Profile.__new__(Profile)
+        less.spec = self.spec
+        memcpy(less.spec.digest, exactly(digest, "digest", 32), 32)
+        less.digest = digest
+        for i in range(3):
+            less.spec.allowed[i] &= bounded(allowed[i], f"allowed[{i}]", 0, <uint64_t>-1)
+        less.spec.step_up |= bounded(step_up, "step_up", 0, <uint64_t>-1)
+        return less
+
 
 @cython.final
 @cython.no_gc

@@ -188,7 +188,9 @@ cdef extern from "zts_table.h" nogil:
     zts_slot *zts_table_slot(const zts_table *table, uint32_t index)
     zts_slot *zts_table_slot_of(const zts_table *table, uint64_t handle)
     zts_status zts_table_install(const zts_table *table, const zts_installation *what, uint64_t *handle)
-    zts_status zts_table_narrow(const zts_table *table, const uint8_t *digest, const uint64_t *allowed)
+    zts_status zts_table_narrow(const zts_table *table, const uint8_t *digest, const uint64_t *allowed,
+                                uint64_t step_up)
+    zts_status zts_table_tighten(const zts_table *table, uint64_t handle, const zts_profile_spec *narrower)
     zts_status zts_table_set_mode(const zts_table *table, uint64_t handle, zts_mode mode)
     zts_status zts_table_shorten(const zts_table *table, uint64_t handle, uint64_t in_us)
     zts_status zts_table_end(const zts_table *table, uint64_t handle, zts_mode as_)

@@ -15,7 +15,7 @@
         }                                                                            \
     } while (0)
 
-enum { OPERATION = 3, EPOCH_US = 1000000, START_US = 50 * EPOCH_US + 3 };
+enum { OPERATION = 3, TAKEN = 30, EPOCH_US = 1000000, START_US = 50 * EPOCH_US + 3 };
 
 typedef struct {
     zts_table client;
@@ -23,7 +23,7 @@ typedef struct {
 } session;
 
 static inline zts_table table_new(uint32_t capacity, uint32_t window_words, uint32_t receives, uint32_t clock_kind) {
-    const zts_table_shape shape = {capacity, 4, window_words, receives, clock_kind};
+    const zts_table_shape shape = {capacity, 8, window_words, receives, clock_kind};
     const size_t bytes = zts_table_bytes(&shape);
     void *region = aligned_alloc(64, bytes);
     zts_table table;
@@ -37,13 +37,14 @@ static inline zts_table table_new(uint32_t capacity, uint32_t window_words, uint
 
 static inline void table_free(zts_table *table) { free(table->header); }
 
-/* `kind` distinguishes profiles; OPERATION runs in NORMAL and RESTRICTED. */
+/* `kind` distinguishes profiles; OPERATION runs in NORMAL and RESTRICTED, and so does TAKEN with kinds below 31. */
 static inline zts_profile_spec profile_new(uint8_t kind) {
     zts_profile_spec spec;
     memset(&spec, 0, sizeof spec);
     memset(spec.digest, kind, sizeof spec.digest);
     spec.epoch_length_us = EPOCH_US;
-    for (int m = 0; m < 2; m++) spec.allowed[m] = UINT64_C(1) << OPERATION | UINT64_C(1) << kind;
+    for (int m = 0; m < 2; m++)
+        spec.allowed[m] = UINT64_C(1) << OPERATION | UINT64_C(1) << kind | (kind < 31 ? UINT64_C(1) << TAKEN : 0);
     for (int op = 0; op < ZTS_OPERATIONS_MAX; op++) {
         spec.limits[op].max_age_us = EPOCH_US;
         spec.limits[op].stale_ms = ZTS_STALE_ALWAYS_MS;

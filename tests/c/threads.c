@@ -4,6 +4,7 @@
  *   1  of all threads that verify one token, exactly one is accepted
  *   2  no honest call of a session that stays is refused, whatever turns around it
  *   3  no call that begins after a session's end is accepted
+ *   4  what was taken from one session alone stays taken, whoever fills the profiles that it leaves behind
  *
  * usage: threads <rounds>; prints how many operations each thread did. */
 #define _GNU_SOURCE
@@ -16,11 +17,11 @@
 enum { VERIFIERS = 3, SHARED = 256, OWN = 64, WINDOW_WORDS = 1024, STEPS = 4, STEP_US = 10000, CHURN = 8 };
 
 static zts_table point;
-static session shared, own[VERIFIERS];
+static session shared, own[VERIFIERS], lesser;
 static uint8_t tokens[SHARED * ZTS_TOKEN_BYTES], bodies[SHARED * 16];
 static _Atomic uint32_t accepted[SHARED];
 static _Atomic uint64_t round_number, rounds_ticked, busy, operations[VERIFIERS + 2];
-static _Atomic int over;
+static _Atomic int over, tightened;
 static pthread_barrier_t barrier;
 static uint64_t rounds;
 
@@ -72,6 +73,17 @@ static void verify_own(int me) {
     }
 }
 
+static void verify_lesser(void) {
+    uint8_t token[ZTS_TOKEN_BYTES];
+    zts_verdict verdict = ZTS_UNKNOWN_SESSION;
+    const int taken = atomic_load(&tightened);
+    CHECK(zts_token_sign(&lesser.client, lesser.handle, TAKEN, NULL, 0, token) == ZTS_DONE);
+    while (verdict == ZTS_UNKNOWN_SESSION) verdict = zts_token_verify(&point, token, NULL, 0, TAKEN, NULL);
+    CHECK(verdict == ZTS_NOT_PERMITTED || (!taken && verdict == ZTS_OK));
+    CHECK(zts_token_sign(&lesser.client, lesser.handle, OPERATION, NULL, 0, token) == ZTS_DONE);
+    CHECK(verify_one(token, NULL, 0) == ZTS_OK);
+}
+
 static void *verifier(void *argument) {
     const int me = (int)(intptr_t)argument;
     for (uint64_t round = 0; round < rounds; round++) {
@@ -85,6 +97,7 @@ static void *verifier(void *argument) {
         pthread_barrier_wait(&barrier);
         verify_shared(me, round);
         verify_own(me);
+        for (int i = 0; me == 1 && i < OWN; i++) verify_lesser();
         atomic_fetch_add_explicit(&operations[me], SHARED + 2 * OWN, memory_order_relaxed);
         pthread_barrier_wait(&barrier);
         if (me == 0)
@@ -113,6 +126,7 @@ static void *clockwork(void *unused) {
             atomic_store(&point.header->clock.manual_us, now_us);
             tick(&shared, now_us);
             for (int v = 0; v < VERIFIERS; v++) tick(&own[v], now_us);
+            tick(&lesser, now_us);
             sched_yield();
         }
         atomic_fetch_add(&rounds_ticked, 1);
@@ -146,9 +160,12 @@ static void *control(void *unused) {
         const uint64_t narrower[3] = {UINT64_C(1) << OPERATION, UINT64_C(1) << OPERATION, n};
         CHECK(zts_table_set_mode(&point, shared.handle, n % 2 ? ZTS_MODE_NORMAL : ZTS_MODE_RESTRICTED) == ZTS_DONE);
         CHECK(zts_table_set_mode(&point, own[n % VERIFIERS].handle, ZTS_MODE_RESTRICTED) == ZTS_DONE);
-        CHECK(zts_table_narrow(&point, digest, narrower) == ZTS_DONE);
+        CHECK(zts_table_narrow(&point, digest, narrower, 0) == ZTS_DONE);
+        const zts_profile_spec less = profile_new((uint8_t)(31 + n % 3));
+        CHECK(zts_table_tighten(&point, lesser.handle, &less) == ZTS_DONE);
+        atomic_store(&tightened, 1);
         (void)zts_table_sweep(&point, 0, UINT32_MAX);
-        atomic_fetch_add_explicit(&operations[VERIFIERS + 1], 4, memory_order_relaxed);
+        atomic_fetch_add_explicit(&operations[VERIFIERS + 1], 5, memory_order_relaxed);
         rest();
     }
     return unused;
@@ -159,6 +176,7 @@ int main(int argc, char **argv) {
     rounds = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000;
     point = table_new(64, WINDOW_WORDS, ZTS_DIRECTION_REQUEST, ZTS_CLOCK_MANUAL);
     shared = session_new(&point, 1, 1001);
+    lesser = session_new(&point, 29, 1999);
     for (int v = 0; v < VERIFIERS; v++) own[v] = session_new(&point, 1, 2000 + (uint64_t)v);
     pthread_barrier_init(&barrier, NULL, VERIFIERS);
     for (int v = 0; v < VERIFIERS; v++) pthread_create(&threads[v], NULL, verifier, (void *)(intptr_t)v);
@@ -172,10 +190,11 @@ int main(int argc, char **argv) {
     printf("verifier %llu churn %llu control %llu epochs %llu busy %llu\n",
            (unsigned long long)operations[0], (unsigned long long)operations[VERIFIERS],
            (unsigned long long)operations[VERIFIERS + 1], (unsigned long long)epochs, (unsigned long long)busy);
-    CHECK(atomic_load(&point.header->live) == VERIFIERS + 1);
+    CHECK(atomic_load(&point.header->live) == VERIFIERS + 2);
     CHECK(atomic_load(&busy) * 1000 < operations[0]);
     table_free(&point);
     table_free(&shared.client);
+    table_free(&lesser.client);
     for (int v = 0; v < VERIFIERS; v++) table_free(&own[v].client);
     return 0;
 }

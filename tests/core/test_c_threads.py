@@ -73,6 +73,34 @@ def test_T17_a_window_without_its_exchange_is_caught(tmp_path: Path) -> None:
     assert "atomic_load(&accepted[i]) == 1" in result.stderr
 
 
+#: The gap between choosing the decision to read and reading it, made wide enough that its writer gets in.
+SLOW_LOOK = (
+    "zts_passage.h",
+    "    const zts_profile *profile = p->profile;\n",
+    """    const zts_profile *profile = p->profile;
+    for (int i = 0; i < 4 && p->header.operation == 30; i++) (void)sched_yield();
+""",
+)
+LOOK_ONCE = (
+    "zts_passage.h",
+    "return has_ended(p) ? ZTS_REVOKED : DECIDE_AGAIN;",
+    "{\n        if (has_ended(p)) return ZTS_REVOKED;\n    }",
+)
+
+
+@pytest.mark.skipif(SANITIZED_RUN, reason=ITS_OWN)
+@pytest.mark.parametrize("mutations", [(SLOW_LOOK,), (SLOW_LOOK, LOOK_ONCE)], ids=["whole", "without"])
+def test_T18_what_is_taken_from_one_session_during_verify(
+    tmp_path: Path, mutations: tuple[tuple[str, str, str], ...]
+) -> None:
+    """A call whose session gets a lesser decision while it is looked at is decided by one of the two, never
+    by a third that has come to lie in the same place; without the second look that would happen.
+    """
+    result = run(build(tmp_path, "threads", "-O3", mutations=mutations), ROUNDS // 4)
+    assert result.returncode == (1 if LOOK_ONCE in mutations else 0), result.stderr
+    assert ("ZTS_NOT_PERMITTED" in result.stderr) == (LOOK_ONCE in mutations)
+
+
 @pytest.mark.parametrize("flags", [("-O3",), SANITIZED], ids=["fast", "sanitized"])
 def test_D9_a_writer_stuck_inside_a_slot(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """A decision made while a writer is stuck waits for it, or ends the session; it is never lost."""
