@@ -21,6 +21,8 @@ def main(state: str, rules: str, address: str) -> None:
             what, *given = line.split()
             if what == "revoke":
                 authority.revoke(bytes.fromhex(given[0]))
+            elif what == "reload":
+                authority.reload()
             elif what == "signal":
                 level, session = zts.Level[given[1]], bytes.fromhex(given[2])
                 authority.signal(

@@ -299,13 +299,13 @@ def test_a_mistake_of_ours_is_told_coarsely_and_grants_nothing(house: Any, caplo
             raise TypeError("an inner detail")
 
     authority = house.authority()
-    working, authority.decider = authority.decider, Broken()
+    working, authority.rules.decider = authority.decider, Broken()
     with pytest.raises(HandshakeError, match="unavailable") as refused:
         house.connect(authority)
     assert "inner detail" not in str(refused.value)
     assert "an inner detail" in caplog.text
     assert authority.sessions() == []
-    authority.decider = working
+    authority.rules.decider = working
     assert house.connect(authority)
 
 

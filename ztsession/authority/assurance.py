@@ -15,13 +15,26 @@ from ztsession.identity.protocol import VerifiedIdentity
 from ztsession.mfa.protocol import FactorShown
 from ztsession.posture.appraisal import GOOD, Appraisal
 
-__all__ = ["assurance_of"]
+__all__ = ["assurance_of", "level_of"]
 
 
 def assurance_of(identity: VerifiedIdentity, appraisal: Appraisal, factor: FactorShown | None) -> int:
     """Return the level, 1 to 3, of an identity with this device and, if any, this second factor."""
-    if identity.kind == "human":
-        return max(identity.assurance, 1 if factor is None else factor.assurance)
-    if not appraisal.device:
-        return identity.assurance
-    return max(identity.assurance, 3 if appraisal.vector.get("hardware") == GOOD else 2)
+    return level_of(
+        identity.kind,
+        identity.assurance,
+        0 if factor is None else factor.assurance,
+        device=bool(appraisal.device),
+        hardware=appraisal.vector.get("hardware") == GOOD,
+    )
+
+
+def level_of(kind: str, identity: int, factor: int, *, device: bool, hardware: bool) -> int:
+    """The same from its parts: what the identity and the second factor (0 for none) are worth by themselves,
+    whether a device was shown, and whether its key is known not to leave its hardware.
+    """
+    if kind == "human":
+        return max(identity, factor, 1)
+    if not device:
+        return identity
+    return max(identity, 3 if hardware else 2)

@@ -35,12 +35,16 @@ from ztsession.authority.gate import Gate
 from ztsession.authority.granting import Granting
 from ztsession.authority.judged import Basis
 from ztsession.authority.keys import AuthorityKeys
+from ztsession.authority.live import LiveGrants
 from ztsession.authority.rotation import Rotation
+from ztsession.authority.rulebook import RuleBook
 from ztsession.authority.rules import read_rules
+from ztsession.authority.watching import PolicyWatcher
 from ztsession.bus.change import Change
-from ztsession.errors import ConfigurationError, EvidenceError, SessionEnded, WireError
+from ztsession.errors import ConfigurationError, SessionEnded, WireError
 from ztsession.limits import OVERLAP_S
 from ztsession.policy.catalog import Segment
+from ztsession.policy.grant import Grant
 from ztsession.risk.engine import ModeChange, RiskEngine
 from ztsession.risk.levels import Mode
 from ztsession.risk.signals import Signal
@@ -77,8 +81,7 @@ class Authority:
 
         ``load`` makes a fresh decider for :meth:`reload`; ``gate`` bounds what strangers can cause.
         """
-        self.keys, self.decider, self._store, self._audit = keys, decider, store, audit
-        self._load, self._clock = load, clock
+        self.keys, self._store, self._audit, self._clock = keys, store, audit, clock
         self._lock = threading.RLock()
         self._changes = ChangeLog(store, keys.signing, clock=clock)
         #: Replacing this Authority's own keys, with overlap.
@@ -87,7 +90,22 @@ class Authority:
         overlapping = store.renewed_sessions(int(clock()) - OVERLAP_S)
         watched = [record.risk for record in (*self._live(), *overlapping) if record.risk]
         self.risk = RiskEngine.restore(store.get_state(_STANDING), watched)
-        self._granting = Granting(name, keys, store, audit, self._changes, self.risk, clock=clock)
+        self._live_grants = LiveGrants()
+        self._granting = Granting(
+            name, keys, store, audit, self._changes, self.risk, self._live_grants, clock=clock
+        )
+        #: The rules in force, and how others take their place.
+        self.rules = RuleBook(
+            decider,
+            store,
+            self._changes,
+            audit,
+            self._live_grants,
+            load=load,
+            end=lambda session, why: self.revoke(session, why=why),
+            lock=self._lock,
+            clock=clock,
+        )
         self._desk = FrontDesk(
             name,
             keys,
@@ -95,7 +113,7 @@ class Authority:
             audit,
             self.risk,
             self._granting,
-            decider=lambda: self.decider,
+            decider=lambda: self.rules.decider,
             feed=self.feed,
             sweep=self._sweep,
             lock=self._lock,
@@ -106,6 +124,9 @@ class Authority:
         #: Modes that were decided and could not be written yet.
         self._owed: list[ModeChange] = []
         self._owned: list[Callable[[], None]] = []
+        self._directory: Path | None = None
+        for record in self._live():
+            self._remember(record)
 
     @classmethod
     def open(
@@ -140,10 +161,17 @@ class Authority:
             decider = again()
             audit = opened.enter_context(JsonLinesAudit(directory / "audit.jsonl", clock=clock))
             authority = cls(keys, store, audit, decider, load=again, gate=gate, name=name, clock=clock)
-            authority._owned = [opened.pop_all().close]
-        # Who was taken out while nobody was running has lost his sessions, too.
-        authority._end_unenrolled()
+            if not authority.rules.unchanged:
+                authority._end_overlapping()
+            # What was changed while nobody was running holds for the sessions of before, too.
+            authority.rules.review()
+            authority._owned, authority._directory = [opened.pop_all().close], rules
         return authority
+
+    @property
+    def decider(self) -> Decider:
+        """The rules in force."""
+        return self.rules.decider
 
     # ---- For clients
 
@@ -257,6 +285,7 @@ class Authority:
                 changes = [self._write_revoked(each) for each in line]
             for each in line:
                 self.risk.close(each)
+                self._live_grants.remove(each)
             self._changes.publish(changes)
 
     def narrow(self, profile: bytes, allowed: Sequence[int]) -> None:
@@ -287,15 +316,21 @@ class Authority:
 
     def reload(self) -> None:
         """Read policies, subjects and devices again; on any error all the old ones stay and the error names
-        the place. Sessions of subjects, credentials and devices that are gone from the files end.
+        the place. Live sessions lose at once what the new rules do not allow them; those of subjects,
+        credentials and devices that are gone from the files end. StoreError and AuditError as
+        :meth:`RuleBook.reload`.
         """
-        if self._load is None:
+        self.rules.reload()
+
+    def watch(self, *, every_s: float = 1.0) -> None:
+        """From now on :meth:`reload` whenever the policy directory has changed, until :meth:`close`.
+
+        What is refused is told in the log and in the audit log, and tried again when it has changed.
+        """
+        if self._directory is None:
             raise ConfigurationError("this Authority was not opened from a directory")
-        fresh = self._load()
-        with self._lock:
-            self._audit.record("policy.reloaded", policy=fresh.policies.current.digest)
-            self.decider = fresh
-        self._end_unenrolled()
+        watcher = PolicyWatcher(self._directory, self.reload, every_s=every_s)
+        self._owned.insert(0, watcher.close)
 
     @property
     def enrolment(self) -> Enrolment:
@@ -303,8 +338,8 @@ class Authority:
         return Enrolment(
             SqliteEnrolments(self._store),
             self._audit,
-            decider=lambda: self.decider,
-            end_unenrolled=self._end_unenrolled,
+            decider=lambda: self.rules.decider,
+            end_unenrolled=self.rules.review,
         )
 
     def close(self) -> None:
@@ -344,19 +379,20 @@ class Authority:
             written.append(self._changes.write_mode(change.session, change.after))
         return written
 
-    def _end_unenrolled(self) -> int:
-        ended = 0
-        # Whoever is being granted a session right now is on the list, or finds out under the same lock.
-        with self._lock:
-            for record in self._live():
-                try:
-                    if record.basis:
-                        self.decider.known(record, Basis.from_bytes(record.basis))
-                except (EvidenceError, WireError) as error:
-                    # A basis that cannot be read says nothing for its session either.
-                    self.revoke(record.id, why=str(error)[:512])
-                    ended += 1
-        return ended
+    def _remember(self, record: SessionRecord) -> None:
+        try:
+            grants = [Grant.from_bytes(grant) for grant in record.grants]
+            self._live_grants.add(record, Basis.from_bytes(record.basis), grants)
+        except WireError as error:
+            # What it rests on cannot be read, so nothing speaks for it.
+            self.revoke(record.id, why=str(error)[:512])
+
+    def _end_overlapping(self) -> None:
+        # What they hold is not kept, and rules that are new might not allow it.
+        overlapping = self._store.renewed_sessions(int(self._clock()) - OVERLAP_S)
+        with self._lock, self._store.transaction():
+            changes = [self._write_revoked(record.id) for record in overlapping]
+        self._changes.publish(changes)
 
     def _sweep(self) -> None:
         now = self._clock()

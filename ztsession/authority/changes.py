@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from ztsession.authority.live import Tightening
 from ztsession.bus.change import Change
 from ztsession.bus.feed import CHANGES_MAX, FeedAnswer, FeedRequest
 from ztsession.bus.inprocess import InProcessBus
@@ -51,6 +52,11 @@ class ChangeLog:
     def write_narrow(self, profile: bytes, allowed: Sequence[int]) -> Change:
         """Record that a profile (32-byte digest) is narrowed to these bitmaps; then :meth:`publish`."""
         return self._append(Change.narrow(profile, list(allowed)))
+
+    def write_tighten(self, tightening: Tightening) -> Change:
+        """Record that the rules leave less of a profile, or of one session of it; then :meth:`publish`."""
+        profile, session, less = tightening
+        return self._append(Change.tighten(profile, list(less.allowed), less.step_up, session=session))
 
     def write_signing_key(self, public: bytes) -> Change:
         """Record that points are to believe this Ed25519 public key, too; then :meth:`publish`."""

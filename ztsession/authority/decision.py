@@ -98,13 +98,23 @@ class Decider:
         subject = self._enrolled(who.credential, who.subject, judged.appraisal)
         return replace(judged, identity=subject.identity(who.assurance, who.credential, who.until))
 
-    def _enrolled(self, credential: str, name: str, shown: Appraisal) -> Subject:
+    def holder(self, credential: str, name: str) -> Subject:
+        """The subject of this name, if the credential is still its own; EvidenceError if not."""
         # Asked by the credential: it may have been given to somebody else meanwhile.
         subject = self._subjects.holder(credential)
         if subject is None or subject.name != name:
             raise EvidenceError("the subject is no longer enrolled with the credential of this session")
-        if shown.device and not self._appraiser.knows(shown.device, shown.key):
+        return subject
+
+    def check_device(self, device: str, key: str) -> None:
+        """EvidenceError unless the device of this name (not "none") is still enrolled with this key."""
+        if not self._appraiser.knows(device, key):
             raise EvidenceError("the device is no longer enrolled with the key of this session")
+
+    def _enrolled(self, credential: str, name: str, shown: Appraisal) -> Subject:
+        subject = self.holder(credential, name)
+        if shown.device:
+            self.check_device(shown.device, shown.key)
         return subject
 
     def missing(self, judged: Judged) -> list[str]:

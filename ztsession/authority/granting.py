@@ -19,6 +19,7 @@ from ztsession.authority.changes import ChangeLog
 from ztsession.authority.decision import Decider
 from ztsession.authority.judged import Basis, Standing
 from ztsession.authority.keys import AuthorityKeys
+from ztsession.authority.live import LiveGrants
 from ztsession.bus.change import Change
 from ztsession.errors import EvidenceError, HandshakeError, WireError
 from ztsession.handshake.messages import Outcome
@@ -61,11 +62,12 @@ class Granting:
         audit: AuditSink,
         changes: ChangeLog,
         risk: RiskEngine,
+        live: LiveGrants,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._name, self._keys, self._store, self._audit = name, keys, store, audit
-        self._changes, self._risk, self._clock = changes, risk, clock
+        self._changes, self._risk, self._live, self._clock = changes, risk, live, clock
         now = int(clock())
         self._ends = [(record.expires_at, record.id) for record in store.live_sessions(now)]
         #: Sessions in their overlap, and those that renewed them.
@@ -106,6 +108,7 @@ class Granting:
             self._risk.close(session)
             raise
         heapq.heappush(self._ends, (record.expires_at, session))
+        self._live.add(record, Basis.of(granted), grants)
         if replaced is not None:
             self._let_go(replaced, session, now)
         return outcome, granted
@@ -115,7 +118,7 @@ class Granting:
         while self._ends and self._ends[0][0] <= now:
             over = heapq.heappop(self._ends)[1]
             self._overlapping.pop(over, None)
-            self._risk.close(over)
+            self._close(over)
         if len(self._ends) > 4 * len(self._risk) + _ENDS_SPARE:
             # Of sessions that were renewed or revoked: what is over before its time must not pile up (D6).
             self._ends = [end for end in self._ends if self._risk.watches(end[1])]
@@ -175,7 +178,11 @@ class Granting:
             # Signals must still reach it for as long as its keys are good.
             heapq.heappush(self._ends, (now + OVERLAP_S, replaced.record.id))
         for over in replaced.line:
-            self._risk.close(over)
+            self._close(over)
+
+    def _close(self, session: bytes) -> None:
+        self._risk.close(session)
+        self._live.remove(session)
 
     # ---- The new one
 

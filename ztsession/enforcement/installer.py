@@ -79,6 +79,11 @@ class Installer:
         with self._lock:
             return self._handle_at(self._places.get(session), session)
 
+    def profile(self, digest: bytes) -> Profile | None:
+        """The decision of this digest (32 bytes), if a session of it is installed here."""
+        with self._lock:
+            return self._profiles.get(digest)
+
     def forget(self, session: bytes) -> int | None:
         """Take a session that is over off the books; its last handle."""
         with self._lock:

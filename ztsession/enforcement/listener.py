@@ -13,13 +13,15 @@ import threading
 from collections.abc import Callable
 
 from ztsession._core import Table
+from ztsession._records import Profile
 from ztsession.bus.change import Change
 from ztsession.bus.feed import FeedRequest, FeedSource, read_answer
 from ztsession.enforcement.believed import Believed
 from ztsession.enforcement.modes import KnownModes
-from ztsession.errors import ZtsError
+from ztsession.enforcement.taken import Taken, name_of
+from ztsession.errors import TableFull, ZtsError
 from ztsession.limits import LEASE_US, OVERLAP_S
-from ztsession.policy.tighten import narrower
+from ztsession.policy.tighten import EVERYTHING, Less
 from ztsession.risk.levels import Mode
 
 __all__ = ["Listener"]
@@ -39,16 +41,19 @@ class Listener:
         *,
         ended: Callable[[bytes], int | None],
         handle_of: Callable[[bytes], int | None],
+        profile_of: Callable[[bytes], Profile | None],
         lease_us: int = LEASE_US,
     ) -> None:
         self._segment, self._table, self._source, self._believed = segment, table, source, believed
-        self._ended, self._handle_of, self._lease_us = ended, handle_of, lease_us
+        self._ended, self._handle_of, self._profile_of = ended, handle_of, profile_of
+        self._lease_us = lease_us
         self._lock = threading.RLock()
         self._applied = 0
         self._heard, self._deaf = False, False
         self._modes, self._retired = KnownModes(), KnownModes()
-        #: Bitmaps of profiles that were narrowed: holds for tickets that are presented later, too.
-        self._narrowed: dict[bytes, list[int]] = {}
+        self._taken = Taken()
+        #: Names of the profiles with less in them that single sessions were given, by what they were made of.
+        self._lesser: dict[bytes, set[bytes]] = {}
         # Nothing was heard yet, so nothing is trusted yet.
         table.set_lease(0)
 
@@ -91,15 +96,19 @@ class Listener:
     def sweep(self) -> None:
         """Forget modes that no session of today can have."""
         with self._lock:
-            self._modes.age(self._table.now_us())
-            self._retired.age(self._table.now_us())
+            for memory in (self._modes, self._retired, self._taken):
+                memory.age(self._table.now_us())
+            self._lesser = {p: names for p, names in self._lesser.items() if self._profile_of(p) is not None}
 
-    def renarrow(self, profile: bytes) -> None:
-        """A profile has come (back) into the table: what was taken from it stays taken."""
+    def settle(self, handle: int, session: bytes, profile: bytes) -> None:
+        """A session (16-byte id) was installed: what was taken from it or its profile (32 bytes) before is
+        missing from it, too.
+        """
         with self._lock:
-            allowed = self._narrowed.get(profile)
-        if allowed is not None:
-            self._table.narrow(profile, allowed)
+            less = self._taken.of_profile(profile)
+            if less != EVERYTHING:
+                self._table.narrow(profile, less.allowed, less.step_up)
+            self._tighten_session(handle, session, profile)
 
     def _catch_up(self, wait_ms: int = 0) -> int:
         """Apply all there is; the session time at which the last, complete answer was asked for."""
@@ -127,6 +136,8 @@ class Listener:
     def _obey(self, change: Change) -> None:
         if change.what == "narrow":
             self._narrow(change)
+        elif change.what == "tighten":
+            self._tighten(change)
         elif change.what in ("mode", "revoke"):
             self._set_mode(change.session, Mode(change.mode))
         elif change.what == "retire":
@@ -157,6 +168,36 @@ class Listener:
             self._table.shorten(handle, OVERLAP_S * 1_000_000)
 
     def _narrow(self, change: Change) -> None:
-        held = self._narrowed.get(change.profile, [2**64 - 1] * 3)
-        self._narrowed[change.profile] = narrower(held, change.allowed)
-        self._table.narrow(change.profile, change.allowed)
+        less = Less.of(change.allowed)
+        self._taken.narrow(change.profile, less)
+        self._take(change.profile, less)
+
+    def _tighten(self, change: Change) -> None:
+        less = Less.of(change.allowed, change.step_up)
+        self._taken.tighten(change.profile, change.session, less)
+        if not change.session:
+            self._take(change.profile, less)
+            return
+        handle = self._handle_of(change.session)
+        if handle is not None:
+            self._tighten_session(handle, change.session, change.profile)
+
+    def _take(self, profile: bytes, less: Less) -> None:
+        for each in (profile, *self._lesser.get(profile, ())):
+            self._table.narrow(each, less.allowed, less.step_up)
+
+    def _tighten_session(self, handle: int, session: bytes, profile: bytes) -> None:
+        less = self._taken.of_session(profile, session)
+        if less == EVERYTHING:
+            return
+        name, whole = name_of(profile, less), self._profile_of(profile)
+        try:
+            if whole is None:
+                raise TableFull("its decision is not known here")
+            self._lesser.setdefault(profile, set()).add(name)
+            self._table.tighten(handle, whole.tightened(name, less.allowed, less.step_up))
+        except TableFull as error:
+            # It would go on with what it may not have: its client has to come again.
+            _log.error("a session of segment %s ends, it cannot be given less: %s", self._segment, error)
+            self._ended(session)
+            self._table.end(handle, revoked=True)

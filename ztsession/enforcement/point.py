@@ -114,6 +114,7 @@ class EnforcementPoint:
             believed,
             ended=self._installer.forget,
             handle_of=self._installer.handle_of,
+            profile_of=self._installer.profile,
             lease_us=lease_us,
         )
         self._unsubscribe = authority.subscribe(self._listener.apply)
@@ -202,7 +203,7 @@ class EnforcementPoint:
             return InstallRefusal(reason).to_bytes()
         record = self.table.record(answer.handle)
         if record is not None:
-            self._listener.renarrow(record.profile)
+            self._listener.settle(answer.handle, record.session, record.profile)
         return answer.to_bytes()
 
     #: A point is its own in-memory transport: ``exchange`` is what a connection calls with each message.

@@ -1,0 +1,491 @@
+"""New rules: what they take is taken at once from every session that lives, what they give comes with a
+renewal.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ztsession as zts
+from ztsession.errors import (
+    ConfigurationError,
+    HandshakeError,
+    PolicyError,
+    StoreError,
+)
+from ztsession.policy.catalog import Catalog
+from ztsession.tickets.segment_key import SegmentKey
+
+NO_SUBMIT = '\nforbid (principal, action == Action::"orders.submit", resource);\n'
+NO_SUBMIT_FOR_8 = '\nforbid (principal == Subject::"algo-8", action == Action::"orders.submit", resource);\n'
+SUBMIT_WITH_3 = """
+forbid (principal, action == Action::"orders.submit", resource) when { context.assurance < 3 };
+"""
+NO_CANCEL_WHEN_RESTRICTED = """
+forbid (principal, action == Action::"orders.cancel", resource) when { context.risk == "medium" };
+"""
+
+Add = Callable[[str], None]
+
+
+@pytest.fixture
+def add(house: Any) -> Add:
+    def add(text: str) -> None:
+        policy = house.rules / "trading.cedar"
+        policy.write_text(policy.read_text() + text)
+
+    return add
+
+
+def verdict(
+    point: zts.EnforcementPoint, client: zts.InstalledSession, operation: str = "orders.submit"
+) -> str:
+    try:
+        point.verifier(operation)(client.sign(operation, b"x"), b"x")
+    except zts.Denied as denied:
+        return denied.verdict
+    return "OK"
+
+
+def audited(house: Any, event: str) -> list[dict[str, Any]]:
+    lines = (house.state / "audit.jsonl").read_text().splitlines()
+    return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+
+
+def test_what_new_rules_take_is_gone_with_the_next_call(house: Any, add: Add) -> None:
+    """Every attached point refuses what the reload took from a session that lives on, and takes the rest."""
+    authority = house.authority()
+    points = [house.point(authority) for _ in range(2)]
+    session = house.connect(authority)
+    clients = [session.install(point, "orders") for point in points]
+    assert [verdict(*each) for each in zip(points, clients, strict=True)] == ["OK", "OK"]
+    add(NO_SUBMIT)
+    authority.reload()
+    for point, client in zip(points, clients, strict=True):
+        assert verdict(point, client) == "NOT_PERMITTED"
+        assert verdict(point, client, "orders.cancel") == "OK"
+    assert [entry["profiles"] for entry in audited(house, "policy.tightened")] == [1]
+
+
+def test_what_now_wants_more_assurance_says_so(house: Any, add: Add) -> None:
+    """An operation for which the rules now demand more is not taken away: the refusal names what helps."""
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    add(SUBMIT_WITH_3)
+    assert verdict(point, client) == "OK"
+    authority.reload()
+    assert verdict(point, client) == "STEP_UP_REQUIRED"
+    assert verdict(point, client, "orders.cancel") == "OK"
+
+
+def test_what_a_mode_may_no_longer_do_is_taken_from_that_mode(house: Any, add: Add) -> None:
+    """A rule about medium risk leaves NORMAL as it was and holds as soon as the session is RESTRICTED."""
+    authority = house.authority()
+    point = house.point(authority)
+    session = house.connect(authority)
+    client = session.install(point, "orders")
+    add(NO_CANCEL_WHEN_RESTRICTED)
+    authority.reload()
+    assert verdict(point, client, "orders.cancel") == "OK"
+    authority.signal(zts.Signal("s-1", "behaviour", zts.Level.MEDIUM, "test", 1.0, session=session.id))
+    assert verdict(point, client, "orders.cancel") == "STEP_UP_REQUIRED"
+    assert verdict(point, client, "orders.cancel-all") == "OK"
+
+
+def test_a_rule_against_one_subject_hits_its_sessions_alone(house: Any, add: Add) -> None:
+    """Of sessions that share one decision, those of the subject that is named lose, at once and no others,
+    also if their tickets are presented only afterwards.
+    """
+    other = zts.Ed25519Identity.generate("algo-8")
+    house.enrol(house.identity, other)
+    authority = house.authority()
+    point, late = house.point(authority), house.point(authority)
+    mine, its = house.connect(authority), house.connect(authority, identity=other)
+    profiles = {each.grants["orders"].profile_digest() for each in (mine, its)}
+    assert len(profiles) == 1
+    clients = mine.install(point, "orders"), its.install(point, "orders")
+    add(NO_SUBMIT_FOR_8)
+    authority.reload()
+    assert [verdict(point, client) for client in clients] == ["OK", "NOT_PERMITTED"]
+    assert verdict(point, clients[1], "orders.cancel") == "OK"
+    presented = mine.install(late, "orders"), its.install(late, "orders")
+    assert [verdict(late, client) for client in presented] == ["OK", "NOT_PERMITTED"]
+    assert [entry["sessions"] for entry in audited(house, "policy.tightened")] == [1]
+
+
+def test_more_is_taken_from_who_was_given_less_already(house: Any, add: Add) -> None:
+    """A later rule for all, and an operator's narrowing, reach a session that has less than the others; and
+    nothing that was taken comes back.
+    """
+    other = zts.Ed25519Identity.generate("algo-8")
+    house.enrol(house.identity, other)
+    authority = house.authority()
+    point = house.point(authority)
+    mine, its = house.connect(authority), house.connect(authority, identity=other)
+    clients = mine.install(point, "orders"), its.install(point, "orders")
+    add(NO_SUBMIT_FOR_8)
+    authority.reload()
+    add('\nforbid (principal, action == Action::"orders.cancel", resource);\n')
+    authority.reload()
+    assert [verdict(point, c, "orders.cancel") for c in clients] == ["NOT_PERMITTED", "NOT_PERMITTED"]
+    assert [verdict(point, c) for c in clients] == ["OK", "NOT_PERMITTED"]
+    authority.narrow(mine.grants["orders"].profile_digest(), [~(1 << 5) & (2**64 - 1)] * 3)
+    assert [verdict(point, c, "orders.status") for c in clients] == ["NOT_PERMITTED", "NOT_PERMITTED"]
+    assert [verdict(point, c, "orders.cancel-all") for c in clients] == ["OK", "OK"]
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["all", "one"])
+def test_K9_wider_rules_give_a_live_session_nothing(house: Any, add: Add, named: bool) -> None:
+    """Rules that allow again what others took give it to nobody in place; a renewal has it, with another
+    digest and so with other keys.
+    """
+    before = (house.rules / "trading.cedar").read_text()
+    authority = house.authority()
+    point = house.point(authority)
+    session = house.connect(authority)
+    client = session.install(point, "orders")
+    if named:
+        other = zts.Ed25519Identity.generate("algo-8")
+        house.enrol(house.identity, other)
+        authority.reload()
+        house.connect(authority, identity=other)
+    add(NO_SUBMIT if not named else NO_SUBMIT_FOR_8.replace("algo-8", "algo-7"))
+    authority.reload()
+    assert verdict(point, client) == "NOT_PERMITTED"
+    (house.rules / "trading.cedar").write_text(before)
+    authority.reload()
+    assert verdict(point, client) == "NOT_PERMITTED"
+    renewed = session.renew()
+    assert verdict(point, renewed.install(point, "orders")) == "OK"
+    assert verdict(point, client) == "NOT_PERMITTED"
+    old, new = client.grant, renewed.grants["orders"]
+    assert (old.allowed, old.policy) == (new.allowed, new.policy)
+    assert new.version > old.version
+    assert new.digest() != old.digest()
+    assert new.profile_digest() != old.profile_digest()
+
+
+def test_K9_a_wider_catalog_and_an_easier_limit_give_nothing_in_place(house: Any) -> None:
+    """Permission that a session never had, and a limit that became easier, wait for the renewal."""
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority, scopes=["orders.cancel"]).install(point, "orders")
+    (house.rules / "trading.cedar").write_text("permit (principal, action, resource);\n")
+    authority.reload()
+    assert verdict(point, client) == "NOT_PERMITTED"
+    assert verdict(point, client, "orders.cancel") == "OK"
+
+
+def test_R6_an_older_change_that_is_replayed_gives_nothing_back(house: Any, add: Add) -> None:
+    """Tightenings heard twice, late and in another order leave what the narrowest of them left."""
+    authority = house.authority()
+    heard: list[Any] = []
+    authority.subscribe(heard.append)
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    for rule in (SUBMIT_WITH_3, NO_SUBMIT):
+        add(rule)
+        authority.reload()
+    changes = [change for change in heard if change.what == "tighten"]
+    assert len(changes) == 2
+    for order in itertools.permutations(changes):
+        for change in order:
+            point._listener.apply(change)
+            point._listener._obey(change)
+    assert verdict(point, client) == "NOT_PERMITTED"
+    assert verdict(point, client, "orders.cancel") == "OK"
+
+
+def test_L6_rules_that_do_not_load_change_nothing_and_are_told(house: Any, add: Add) -> None:
+    """A broken version is refused, out loud, and the old one goes on for old and new sessions."""
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    version = authority.rules.version
+    add("\nforbid (principal, action, resource) when { context.posture.kernl == 1 };\n")
+    with pytest.raises(PolicyError, match=r"trading\.cedar:\d+"):
+        authority.reload()
+    assert verdict(point, client) == "OK"
+    assert verdict(point, house.connect(authority).install(point, "orders")) == "OK"
+    [refused] = audited(house, "policy.refused")
+    assert "kernl" in refused["cause"]
+    assert authority.rules.version == version
+
+
+def test_L4_what_cannot_be_evaluated_is_taken_and_told(house: Any, add: Add) -> None:
+    """A rule that fails for a live session leaves nothing of what it is about, and the log has the cause."""
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    add(
+        '\nforbid (principal, action == Action::"orders.submit", resource)'
+        " when { context.assurance * 9223372036854775807 < 0 };\n"
+    )
+    authority.reload()
+    assert verdict(point, client) != "OK"
+    assert verdict(point, client, "orders.cancel") == "OK"
+
+
+def test_L5_the_version_counts_changes_over_restarts(house: Any, add: Add) -> None:
+    """Each change of the rules has a number of its own, in every grant, also one made while nobody ran."""
+    with house.authority() as authority:
+        first = house.connect(authority).grants["orders"].version
+        authority.reload()
+        assert house.connect(authority).grants["orders"].version == first
+        add(NO_SUBMIT_FOR_8)
+        authority.reload()
+        assert house.connect(authority).grants["orders"].version == first + 1
+    add("// a comment is a change, too\n")
+    with house.authority() as authority:
+        assert house.connect(authority).grants["orders"].version == first + 2
+    with house.authority() as authority:
+        assert house.connect(authority).grants["orders"].version == first + 2
+
+
+def test_rules_that_changed_while_nobody_ran_hold_for_the_sessions_of_before(house: Any, add: Add) -> None:
+    """A point that lived through the Authority's restart loses what the new rules do not allow."""
+    with house.authority() as authority:
+        ticket = house.connect(authority)
+    add(NO_SUBMIT)
+    authority = house.authority()
+    point = house.point(authority)
+    client = ticket.install(point, "orders")
+    assert verdict(point, client) == "NOT_PERMITTED"
+    assert verdict(point, client, "orders.cancel") == "OK"
+
+
+def test_keys_in_their_overlap_end_when_rules_changed_meanwhile(house: Any, add: Add) -> None:
+    """What an old session of a renewal held is not kept, so new rules end it with the restart."""
+    with house.authority() as authority:
+        point = house.point(authority)
+        session = house.connect(authority)
+        old = session.install(point, "orders")
+        new = session.renew()
+        assert verdict(point, old) == "OK"
+    add(NO_SUBMIT_FOR_8)
+    authority = house.authority()
+    point = house.point(authority)
+    with pytest.raises(zts.ZtsError):
+        session.install(point, "orders")
+    assert verdict(point, new.install(point, "orders")) == "OK"
+
+
+def test_a_renewed_session_in_its_overlap_loses_too(house: Any, add: Add) -> None:
+    """Old and new keys are both good for a while, and both obey."""
+    authority = house.authority()
+    point = house.point(authority)
+    session = house.connect(authority)
+    old = session.install(point, "orders")
+    new = session.renew().install(point, "orders")
+    add(NO_SUBMIT)
+    authority.reload()
+    assert [verdict(point, client) for client in (old, new)] == ["NOT_PERMITTED", "NOT_PERMITTED"]
+
+
+def test_a_role_that_is_lost_is_lost_at_once(house: Any) -> None:
+    """Whoever is enrolled with fewer roles keeps of its sessions what these still allow."""
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    entry = house.identity.registry_entry("algorithm", roles=("reporting",), desk="rates")
+    (house.rules / "subjects.toml").write_text(entry)
+    authority.reload()
+    assert verdict(point, client) == "NOT_PERMITTED"
+    assert verdict(point, client, "orders.cancel") == "NOT_PERMITTED"
+    assert len(authority.sessions()) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "left"),
+    [
+        ("max_age_ms = 500", "max_age_ms = 499", "NOT_PERMITTED"),
+        ("max_age_ms = 500", "max_age_ms = 600", "OK"),
+        ("max_age_ms = 500", "max_age_ms = 500\nordered = true", "NOT_PERMITTED"),
+        ("max_age_ms = 500", "max_age_ms = 500\nassurance = 3", "STEP_UP_REQUIRED"),
+        ("max_age_ms = 500", 'max_age_ms = 500\nposture = ["boot"]', "NOT_PERMITTED"),
+        ('environment = "prod"', 'environment = "test"', "NOT_PERMITTED"),
+        ("[segments.orders.operations.submit]", "[segments.orders.operations.sell]", "NOT_PERMITTED"),
+    ],
+)
+def test_a_stricter_catalog_is_obeyed_in_place(house: Any, before: str, after: str, left: str) -> None:
+    """What the catalog now limits more than the grant did is taken from live sessions; what it limits less
+    changes nothing for them.
+    """
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority, scopes=["orders.*"]).install(point, "orders")
+    assert verdict(point, client) == "OK"
+    catalog = house.rules / "catalog.toml"
+    catalog.write_text(catalog.read_text().replace(before, after, 1))
+    authority.reload()
+    assert verdict(point, client) == left
+
+
+def test_what_cannot_be_stored_is_not_in_force(house: Any, add: Add, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the change cannot be made durable, the old rules stay in force for everybody."""
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    add(NO_SUBMIT)
+    old = authority.decider
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise StoreError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(authority._store, "append_change", fails)
+        with pytest.raises(StoreError):
+            authority.reload()
+    assert authority.decider is old
+    assert verdict(point, client) == "OK"
+    authority.reload()
+    assert verdict(point, client) == "NOT_PERMITTED"
+
+
+def test_a_point_elsewhere_hears_of_it(house: Any, add: Add, separate: Any, eventually: Any) -> None:
+    """A point in another process obeys with the next answer to its question."""
+    with separate() as served, closing(served.transport()) as transport, ExitStack() as opened:
+        remote = zts.RemoteAuthority(
+            served.transport,
+            segment=Catalog.load(house.rules / "catalog.toml").segment("orders"),
+            segment_key=SegmentKey.from_file(served.segment_key_file),
+            ticket_key=served.ticket_key,
+        )
+        opened.callback(remote.close)
+        point = opened.enter_context(zts.EnforcementPoint("orders", authority=remote))
+        session = zts.connect(
+            transport,
+            identity=house.identity,
+            posture=house.device,
+            root=served.root,
+            scopes=["orders.*"],
+        )
+        client = session.install(point, "orders")
+        assert verdict(point, client) == "OK"
+        add(NO_SUBMIT)
+        served.tell("reload")
+        eventually(lambda: verdict(point, client) == "NOT_PERMITTED")
+        assert verdict(point, client, "orders.cancel") == "OK"
+
+
+def test_when_no_profile_is_left_for_one_session_it_ends(house: Any, add: Add) -> None:
+    """A point that has no room for one more decision ends the session rather than leave it what it may not
+    have; and says so to its client, which can come again.
+    """
+    other = zts.Ed25519Identity.generate("algo-8")
+    house.enrol(house.identity, other)
+    authority = house.authority()
+    point = house.point(authority, profiles=1)
+    mine, its = house.connect(authority), house.connect(authority, identity=other)
+    clients = mine.install(point, "orders"), its.install(point, "orders")
+    add(NO_SUBMIT_FOR_8)
+    authority.reload()
+    assert verdict(point, clients[0]) == "OK"
+    assert verdict(point, clients[1]) == "REVOKED"
+
+
+def test_grants_of_live_sessions_are_forgotten_with_them(house: Any) -> None:
+    """However a session ends, the Authority's memory of what it held ends with it (D6)."""
+    now = [time.time()]
+    authority = house.authority(clock=lambda: now[0])
+    first, second = house.connect(authority), house.connect(authority)
+    assert len(authority._live_grants) == 2
+    authority.revoke(first.id)
+    assert len(authority._live_grants) == 1
+    renewed = second.renew()
+    now[0] += 11
+    third = house.connect(authority)
+    assert {renewed.id, third.id} == {session for session, _, _ in authority._live_grants.sessions()}
+    assert len(authority._live_grants._profiles) == 2
+    authority._granting.end_expired(now[0] + 86_400)
+    assert (len(authority._live_grants), len(authority._live_grants._profiles)) == (0, 0)
+
+
+# ---- Watching
+
+
+def test_a_changed_directory_is_taken_by_itself(house: Any, add: Add, eventually: Any) -> None:
+    """Whoever watches needs no reload: what changed is in force soon, what is broken is refused once and the
+    next version is taken.
+    """
+    authority = house.authority()
+    authority.watch(every_s=0.01)
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    assert verdict(point, client) == "OK"
+    before = (house.rules / "trading.cedar").read_text()
+    add("nonsense\n")
+    eventually(lambda: len(audited(house, "policy.refused")) == 1)
+    assert verdict(point, client) == "OK"
+    (house.rules / "trading.cedar").write_text(before + NO_SUBMIT)
+    eventually(lambda: verdict(point, client) == "NOT_PERMITTED")
+    assert len(audited(house, "policy.refused")) == 1
+
+
+def test_a_directory_that_is_exchanged_as_a_whole_is_taken(
+    house: Any, tmp_path: Path, eventually: Any
+) -> None:
+    """A link that is turned to another directory, as platforms deploy files, is a change."""
+    link, fresh = tmp_path / "link", tmp_path / "fresh"
+    link.symlink_to(house.rules)
+    fresh.mkdir()
+    for file in house.rules.iterdir():
+        (fresh / file.name).write_bytes(file.read_bytes())
+    policy = fresh / "trading.cedar"
+    policy.write_text(policy.read_text() + NO_SUBMIT)
+    authority = house.keep(zts.Authority.open(house.state, policy=link))
+    authority.watch(every_s=0.01)
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    (tmp_path / "turned").symlink_to(fresh)
+    os.replace(tmp_path / "turned", link)
+    eventually(lambda: verdict(point, client) == "NOT_PERMITTED")
+
+
+def test_only_what_was_opened_from_a_directory_can_be_watched(house: Any) -> None:
+    """There must be something to watch, and a time to wait."""
+    authority = house.authority()
+    with pytest.raises(ConfigurationError, match="more than 0"):
+        authority.watch(every_s=0)
+    authority._directory = None
+    with pytest.raises(ConfigurationError, match="directory"):
+        authority.watch()
+
+
+def test_a_grant_that_ends_with_the_hour_ends_its_session_in_that_segment(house: Any) -> None:
+    """What is allowed for a time is refused after it by the point itself, and a renewal has what is allowed
+    then; where time changes nothing the session goes on.
+    """
+    day, real = 86_400, time.time()
+    # Whatever the hour, the phase ends a minute from the Authority's now, on the same day.
+    now = [real - 300 if real % day > day - 120 else real]
+    ends = now[0] - now[0] % 60 + 60
+    closing = time.strftime("%H:%M", time.gmtime(ends))
+    (house.rules / "calendar.toml").write_text(f'[phases]\nopen = "00:00"\nclosed = "{closing}"\n')
+    (house.rules / "trading.cedar").write_text(
+        'permit (principal, action in Action::"orders.*", resource) when { context.phase == "open" };\n'
+        'permit (principal, action in Action::"md.*", resource);\n'
+    )
+    authority = house.authority(clock=lambda: now[0])
+    point = house.point(authority, wall_clock=lambda: now[0], manual_clock=True)
+    session = house.connect(authority)
+    assert (session.grants["orders"].until, session.grants["md"].until) == (ends, 0)
+    client = session.install(point, "orders")
+    assert point.session(client.handle) is not None
+    point.table.set_manual_clock(point.table.now_us() + 60_000_001)
+    point.maintain()
+    assert point.session(client.handle) is None
+    now[0] = ends
+    assert set(session.renew().grants) == {"md"}
+    with pytest.raises(HandshakeError):
+        house.connect(authority, scopes=["orders.*"])

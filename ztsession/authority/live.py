@@ -1,0 +1,129 @@
+"""The decisions that are out there: what each live session was granted, and what that rests on.
+
+Kept in memory and not read from the store, because a change of the rules must not wait for a hundred thousand
+rows. It holds no secrets, and nothing that the store does not hold, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ztsession.authority.judged import Basis
+from ztsession.policy.grant import Grant
+from ztsession.policy.tighten import EVERYTHING, Less
+from ztsession.posture.items import ITEMS, UNKNOWN
+from ztsession.store.records import SessionRecord
+
+__all__ = ["HeldProfile", "LiveGrants", "Rests", "Tightening"]
+
+
+class Tightening(NamedTuple):
+    """What is taken from all sessions of a profile (32 bytes), or from ``session`` (16 bytes) alone."""
+
+    profile: bytes
+    session: bytes
+    less: Less
+
+
+class Rests(NamedTuple):
+    """What a session's decisions rest on, but for its own name; one object for all sessions alike."""
+
+    credential: str
+    subject: str
+    device: str
+    device_key: str
+    identity_assurance: int
+    factor_assurance: int
+    posture: tuple[str, ...]
+    scopes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class HeldProfile:
+    """One decision that sessions share, as it is in force by now."""
+
+    segment: str
+    environment: str
+    rows: Mapping[str, list[int]]
+    held: Less
+    sessions: int = 0
+
+
+class LiveGrants:
+    """Not thread-safe: the Authority holds its lock."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[bytes, tuple[Rests, tuple[bytes, ...]]] = {}
+        self._profiles: dict[bytes, HeldProfile] = {}
+        #: What was taken from one session alone, by session and profile.
+        self._own: dict[tuple[bytes, bytes], Less] = {}
+        self._alike: dict[Rests, Rests] = {}
+
+    def __len__(self) -> int:
+        """How many sessions are known."""
+        return len(self._sessions)
+
+    def __contains__(self, session: bytes) -> bool:
+        return session in self._sessions
+
+    def add(self, record: SessionRecord, basis: Basis, grants: Iterable[Grant]) -> None:
+        """A session was granted, or was live when the Authority began."""
+        rests = Rests(
+            credential=basis.credential,
+            subject=record.subject,
+            device=record.device,
+            device_key=basis.device_key,
+            identity_assurance=basis.identity_assurance,
+            factor_assurance=basis.factor_assurance,
+            posture=tuple(basis.posture.get(item, UNKNOWN) for item in ITEMS),
+            scopes=tuple(basis.scopes),
+        )
+        profiles = tuple(self._hold(grant) for grant in grants)
+        self._sessions[record.id] = self._alike.setdefault(rests, rests), profiles
+
+    def remove(self, session: bytes) -> None:
+        """A session (16-byte id) is over."""
+        _, profiles = self._sessions.pop(session, (None, ()))
+        for digest in profiles:
+            self._own.pop((session, digest), None)
+            self._profiles[digest].sessions -= 1
+            if not self._profiles[digest].sessions:
+                del self._profiles[digest]
+        if len(self._alike) > 2 * len(self._sessions) + 64:
+            self._alike = {rests: rests for rests, _ in self._sessions.values()}
+
+    def sessions(self) -> Iterator[tuple[bytes, Rests, tuple[bytes, ...]]]:
+        """Each session: its id, what it rests on, and the digests of its profiles."""
+        for session, (rests, profiles) in self._sessions.items():
+            yield session, rests, profiles
+
+    def profile(self, digest: bytes) -> HeldProfile:
+        """The profile of this digest that some session has."""
+        return self._profiles[digest]
+
+    def held(self, session: bytes, digest: bytes) -> Less:
+        """What one session still has of one of its profiles."""
+        return self._own.get((session, digest), EVERYTHING) & self._profiles[digest].held
+
+    def took(self, tightened: Iterable[Tightening]) -> None:
+        """What the review asked for is in force."""
+        for digest, session, less in tightened:
+            profile = self._profiles.get(digest)
+            if profile is None:
+                continue
+            if session:
+                self._own[session, digest] = self._own.get((session, digest), EVERYTHING) & less
+            else:
+                profile.held &= less
+
+    def _hold(self, grant: Grant) -> bytes:
+        digest = grant.profile_digest()
+        profile = self._profiles.get(digest)
+        if profile is None:
+            held = Less.of(grant.allowed, grant.step_up)
+            profile = HeldProfile(grant.segment, grant.environment, grant.operations, held)
+            self._profiles[digest] = profile
+        profile.sessions += 1
+        return digest

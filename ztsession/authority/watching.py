@@ -1,0 +1,76 @@
+"""Watches the policy directory, and has it read again when it has changed.
+
+By looking at it from time to time and not by asking the kernel: that works on every file system, through the
+links by which container platforms exchange a whole directory at once, and cannot lose an event. A change is
+taken when the directory has been the same for two looks, so that a deployment of many files is seen when it
+is complete; and should it be seen half done all the same, it is as a rule refused, and taken with the next
+change.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from ztsession.errors import ConfigurationError, ZtsError
+
+__all__ = ["PolicyWatcher"]
+
+#: A file's name, and what changes when it is written or exchanged.
+_Look = tuple[tuple[str, int, int, int], ...]
+
+_log = logging.getLogger("ztsession.authority")
+
+
+class PolicyWatcher:
+    """A thread that calls ``reload`` after each change of a directory's files; ``close()`` it."""
+
+    def __init__(self, directory: Path, reload: Callable[[], None], *, every_s: float = 1.0) -> None:
+        """Look every ``every_s`` seconds. What is found first counts as changed: nobody knows what came
+        before.
+        """
+        if every_s <= 0:
+            raise ConfigurationError("every_s: expected a time of more than 0 seconds")
+        self._directory, self._reload, self._every_s = directory, reload, every_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ztsession-policies", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching; what is being read is read to its end."""
+        self._stopping.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        taken: _Look | None = None
+        before: _Look | None = None
+        while not self._stopping.wait(self._every_s):
+            now = self._look()
+            if now == before and now != taken:
+                self._take()
+                # Also when it was refused: the same files would be refused again.
+                taken = now
+            before = now
+
+    def _look(self) -> _Look | None:
+        try:
+            with os.scandir(self._directory) as entries:
+                found = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
+        except OSError as error:
+            # Exchanged this very moment, or gone: what is in force stays in force.
+            _log.warning("the policy directory cannot be looked at: %s", error.strerror)
+            return None
+        return tuple(sorted((name, at.st_mtime_ns, at.st_size, at.st_ino) for name, at in found))
+
+    def _take(self) -> None:
+        try:
+            self._reload()
+        except ZtsError as error:
+            _log.error("the policy directory was not taken: %s", error)
+        except Exception:
+            # Whatever it was, without this thread no later change would be seen.
+            _log.exception("the policy directory could not be read")
