@@ -6,7 +6,7 @@ through the C methods at the end of ``Table``.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
-from ztsession._records cimport Profile, bounded, exactly
+from ztsession._records cimport Profile, bitmaps, bounded, exactly
 from ztsession.zts cimport (
     ZTS_BAD_SHAPE,
     ZTS_BODY_MAXBYTES,
@@ -320,11 +320,10 @@ cdef class Table:
         """Intersects the bitmaps of every session with this profile, and adds ``step_up`` to what wants more
         assurance; False when there is none.
         """
-        cdef uint64_t[3] bitmaps
-        for i in range(3):
-            bitmaps[i] = bounded(allowed[i], f"allowed[{i}]", 0, <uint64_t>-1)
+        cdef uint64_t[3] kept
+        bitmaps(allowed, kept)
         cdef uint64_t later = bounded(step_up, "step_up", 0, <uint64_t>-1)
-        return zts_table_narrow(&self.table, exactly(digest, "digest", 32), bitmaps, later) == ZTS_DONE
+        return zts_table_narrow(&self.table, exactly(digest, "digest", 32), kept, later) == ZTS_DONE
 
     def tighten(self, uint64_t handle, Profile narrower not None):
         """One session goes on under ``narrower``, made of its profile by ``tightened``; False: not here.

@@ -15,5 +15,6 @@ cdef class Installation:
     cdef readonly int assurance
 
 
+cdef int bitmaps(object allowed, uint64_t *into) except -1
 cdef uint64_t bounded(object value, str name, uint64_t low, uint64_t high) except? 0
 cdef const uint8_t *exactly(bytes value, str name, Py_ssize_t size) except NULL

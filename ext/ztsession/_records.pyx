@@ -29,6 +29,15 @@ cdef const uint8_t *exactly(bytes value, str name, Py_ssize_t size) except NULL:
     return <const uint8_t *>PyBytes_AS_STRING(value)
 
 
+cdef int bitmaps(object allowed, uint64_t *into) except -1:
+    """Three bitmaps of the caller's, or a sentence about them."""
+    if len(allowed) != 3:
+        raise ValueError(f"allowed has {len(allowed)} bitmaps, expected 3: NORMAL, RESTRICTED, SUSPENDED")
+    for i, bitmap in enumerate(allowed):
+        into[i] = bounded(bitmap, f"allowed[{i}]", 0, <uint64_t>-1)
+    return 0
+
+
 @cython.final
 cdef class Profile:
     """What sessions with equal grants share: which operations in which mode, and their limits.
@@ -42,10 +51,7 @@ cdef class Profile:
         memset(&self.spec, 0, sizeof(self.spec))
         memcpy(self.spec.digest, exactly(digest, "digest", 32), 32)
         self.digest = digest
-        if len(allowed) != 3:
-            raise ValueError(f"allowed has {len(allowed)} bitmaps, expected 3: NORMAL, RESTRICTED, SUSPENDED")
-        for i in range(3):
-            self.spec.allowed[i] = bounded(allowed[i], f"allowed[{i}]", 0, <uint64_t>-1)
+        bitmaps(allowed, self.spec.allowed)
         self.spec.step_up = bounded(step_up, "step_up", 0, <uint64_t>-1)
         self.spec.ordered = bounded(ordered, "ordered", 0, <uint64_t>-1)
         self.spec.epoch_length_us = bounded(
@@ -61,11 +67,13 @@ cdef class Profile:
         ``step_up`` added to what wants more assurance.
         """
         cdef Profile less = Profile.__new__(Profile)
+        cdef uint64_t[3] kept
         less.spec = self.spec
         memcpy(less.spec.digest, exactly(digest, "digest", 32), 32)
         less.digest = digest
+        bitmaps(allowed, kept)
         for i in range(3):
-            less.spec.allowed[i] &= bounded(allowed[i], f"allowed[{i}]", 0, <uint64_t>-1)
+            less.spec.allowed[i] &= kept[i]
         less.spec.step_up |= bounded(step_up, "step_up", 0, <uint64_t>-1)
         return less
 
