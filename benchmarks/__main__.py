@@ -19,7 +19,19 @@ from benchmarks import machine, picture, table
 from benchmarks.native import ROOT
 from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.result import Findings
-from benchmarks.rows import batch, fleet, flood, handshake, imports, latency, memory, renewal, revoke, single
+from benchmarks.rows import (
+    batch,
+    fleet,
+    flood,
+    handshake,
+    imports,
+    latency,
+    memory,
+    policy,
+    renewal,
+    revoke,
+    single,
+)
 
 OUT = ROOT / "benchmarks" / "out"
 
@@ -37,6 +49,7 @@ GROUPS: tuple[tuple[frozenset[str], Measure], ...] = (
     (frozenset({"P14"}), imports.measure),
     (frozenset({"P6"}), memory.measure),
     (frozenset({"P5"}), fleet.measure),
+    (frozenset({"P13"}), policy.measure),
 )
 #: What --rows takes, the first word of each row's key: the requirements by number, then what has a name.
 ROWS = sorted(

@@ -28,6 +28,8 @@ class Plan:
     #: First messages per round, each met with a demand for a cookie; full answers get a share of it.
     first_messages: int
     revocations: int
+    #: Live sessions, of a hundred kinds, that a change of the rules has to reach.
+    policy_sessions: int
     imports: int
 
 
@@ -45,6 +47,7 @@ FULL = Plan(
     renewals=50,
     first_messages=4_000,
     revocations=100,
+    policy_sessions=100_000,
     imports=20,
 )
 
@@ -62,5 +65,6 @@ QUICK = Plan(
     renewals=5,
     first_messages=400,
     revocations=10,
+    policy_sessions=1_000,
     imports=3,
 )

@@ -405,7 +405,7 @@ def test_grants_of_live_sessions_are_forgotten_with_them(house: Any) -> None:
     renewed = second.renew()
     now[0] += 11
     third = house.connect(authority)
-    assert {renewed.id, third.id} == {session for session, _, _ in authority._live_grants.sessions()}
+    assert {renewed.id, third.id} == {name for name, _ in authority._live_grants.sessions()}
     assert len(authority._live_grants._profiles) == 2
     authority._granting.end_expired(now[0] + 86_400)
     assert (len(authority._live_grants), len(authority._live_grants._profiles)) == (0, 0)

@@ -6,17 +6,17 @@ rows. It holds no secrets, and nothing that the store does not hold, too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ztsession.authority.judged import Basis
+from ztsession.authority.judged import NO_DEVICE, Basis
 from ztsession.policy.grant import Grant
 from ztsession.policy.tighten import EVERYTHING, Less
 from ztsession.posture.items import ITEMS, UNKNOWN
 from ztsession.store.records import SessionRecord
 
-__all__ = ["HeldProfile", "LiveGrants", "Rests", "Tightening"]
+__all__ = ["Bearer", "HeldProfile", "LiveGrants", "Session", "Tightening"]
 
 
 class Tightening(NamedTuple):
@@ -27,17 +27,29 @@ class Tightening(NamedTuple):
     less: Less
 
 
-class Rests(NamedTuple):
-    """What a session's decisions rest on, but for its own name; one object for all sessions alike."""
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """Who some sessions are of, and what was shown: what their decisions rest on, but for the device's name.
+
+    Sessions that agree in all of it share one object, and ``is`` tells it from any other.
+    """
 
     credential: str
     subject: str
-    device: str
-    device_key: str
     identity_assurance: int
     factor_assurance: int
+    has_device: bool
     posture: tuple[str, ...]
     scopes: tuple[str, ...]
+
+
+class Session(NamedTuple):
+    """One live session; ``profiles``: the digests (32 bytes) of its decisions."""
+
+    bearer: Bearer
+    device: str
+    device_key: str
+    profiles: tuple[bytes, ...]
 
 
 @dataclass(slots=True)
@@ -55,11 +67,11 @@ class LiveGrants:
     """Not thread-safe: the Authority holds its lock."""
 
     def __init__(self) -> None:
-        self._sessions: dict[bytes, tuple[Rests, tuple[bytes, ...]]] = {}
+        self._sessions: dict[bytes, Session] = {}
         self._profiles: dict[bytes, HeldProfile] = {}
         #: What was taken from one session alone, by session and profile.
         self._own: dict[tuple[bytes, bytes], Less] = {}
-        self._alike: dict[Rests, Rests] = {}
+        self._bearers: dict[Bearer, Bearer] = {}
 
     def __len__(self) -> int:
         """How many sessions are known."""
@@ -70,34 +82,36 @@ class LiveGrants:
 
     def add(self, record: SessionRecord, basis: Basis, grants: Iterable[Grant]) -> None:
         """A session was granted, or was live when the Authority began."""
-        rests = Rests(
+        bearer = Bearer(
             credential=basis.credential,
             subject=record.subject,
-            device=record.device,
-            device_key=basis.device_key,
             identity_assurance=basis.identity_assurance,
             factor_assurance=basis.factor_assurance,
+            has_device=record.device != NO_DEVICE,
             posture=tuple(basis.posture.get(item, UNKNOWN) for item in ITEMS),
             scopes=tuple(basis.scopes),
         )
-        profiles = tuple(self._hold(grant) for grant in grants)
-        self._sessions[record.id] = self._alike.setdefault(rests, rests), profiles
+        self._sessions[record.id] = Session(
+            self._bearers.setdefault(bearer, bearer),
+            record.device,
+            basis.device_key,
+            tuple(self._hold(grant) for grant in grants),
+        )
 
     def remove(self, session: bytes) -> None:
         """A session (16-byte id) is over."""
-        _, profiles = self._sessions.pop(session, (None, ()))
-        for digest in profiles:
+        found = self._sessions.pop(session, None)
+        for digest in found.profiles if found is not None else ():
             self._own.pop((session, digest), None)
             self._profiles[digest].sessions -= 1
             if not self._profiles[digest].sessions:
                 del self._profiles[digest]
-        if len(self._alike) > 2 * len(self._sessions) + 64:
-            self._alike = {rests: rests for rests, _ in self._sessions.values()}
+        if len(self._bearers) > 2 * len(self._sessions) + 64:
+            self._bearers = {each.bearer: each.bearer for each in self._sessions.values()}
 
-    def sessions(self) -> Iterator[tuple[bytes, Rests, tuple[bytes, ...]]]:
-        """Each session: its id, what it rests on, and the digests of its profiles."""
-        for session, (rests, profiles) in self._sessions.items():
-            yield session, rests, profiles
+    def sessions(self) -> Iterable[tuple[bytes, Session]]:
+        """Each session by its id."""
+        return self._sessions.items()
 
     def profile(self, digest: bytes) -> HeldProfile:
         """The profile of this digest that some session has."""

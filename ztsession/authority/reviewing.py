@@ -16,8 +16,7 @@ from typing import Final
 
 from ztsession.authority.assurance import level_of
 from ztsession.authority.decision import Decider
-from ztsession.authority.judged import NO_DEVICE
-from ztsession.authority.live import HeldProfile, LiveGrants, Rests, Tightening
+from ztsession.authority.live import Bearer, HeldProfile, LiveGrants, Session, Tightening
 from ztsession.errors import EvidenceError, PolicyError
 from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.catalog import Operation, Segment
@@ -46,16 +45,16 @@ class Review:
 def review(live: LiveGrants, decider: Decider, now: float) -> Review:
     """Ask ``decider`` about every live session at ``now`` (Unix seconds). Changes nothing."""
     found = Review()
-    asking = _Asking(decider, now, found)
+    asking = _Asking(live, decider, now, found)
     outcomes: dict[bytes, dict[Less, list[bytes]]] = {}
-    for session, rests, profiles in live.sessions():
-        gone = asking.gone(rests)
+    for name, session in live.sessions():
+        gone = asking.gone(session)
         if gone:
-            found.ended.append((session, gone))
+            found.ended.append((name, gone))
             continue
-        for digest in profiles:
-            left = asking.left(rests, digest, live.profile(digest))
-            outcomes.setdefault(digest, {}).setdefault(left, []).append(session)
+        for digest in session.profiles:
+            left = asking.left(session, digest)
+            outcomes.setdefault(digest, {}).setdefault(left, []).append(name)
     for digest, lefts in outcomes.items():
         found.tightened += _tightenings(live, digest, lefts)
     return found
@@ -75,96 +74,102 @@ def _tightenings(live: LiveGrants, digest: bytes, lefts: Mapping[Less, list[byte
 
 
 class _Asking:
-    """One review's questions, each asked once."""
+    """One review's questions, each asked once. What is done for every session is a look into a table."""
 
-    def __init__(self, decider: Decider, now: float, review: Review) -> None:
-        self._decider, self._now, self._review = decider, now, review
+    def __init__(self, live: LiveGrants, decider: Decider, now: float, found: Review) -> None:
+        self._live, self._decider, self._now, self._review = live, decider, now, found
         self._policy = decider.policies.current
-        self._subjects: dict[tuple[str, str], SubjectAttributes | str] = {}
+        self._subjects: dict[int, SubjectAttributes | str] = {}
         self._devices: dict[tuple[str, str], str] = {}
+        self._left: dict[tuple[int, str, bytes], Less] = {}
         self._compiled: dict[tuple[object, ...], Compiled] = {}
-        self._left: dict[tuple[object, ...], Less] = {}
 
-    def gone(self, rests: Rests) -> str:
+    def gone(self, session: Session) -> str:
         """Why whoever this is about has no session any more; "" while he has."""
-        subject = self._subject(rests)
-        return subject if isinstance(subject, str) else self._device_gone(rests)
-
-    def left(self, rests: Rests, digest: bytes, profile: HeldProfile) -> Less:
-        """What is left of a profile to a session that rests on this and is not gone."""
-        subject = self._subject(rests)
+        subject = self._subject(session.bearer)
         if isinstance(subject, str):
-            return _NOTHING
-        mentioned = self._policy.mentions
-        assurance = _assurance(rests, subject.kind)
-        question = (
-            subject.subject if subject.subject in mentioned.subjects else "",
-            subject.kind,
-            subject.roles,
-            subject.desk,
-            rests.device if mentioned.device else "",
-            assurance,
-            rests.posture,
-            rests.scopes,
-        )
-        left = self._left.get((digest, question))
+            return subject
+        key = session.device, session.device_key
+        found = self._devices.get(key)
+        if found is None:
+            found = self._devices[key] = self._device_gone(session)
+        return found
+
+    def left(self, session: Session, digest: bytes) -> Less:
+        """What is left of a profile to a session that is not gone."""
+        # By identity: bearers that are alike are one object.
+        key = id(session.bearer), session.device if self._policy.mentions.device else "", digest
+        left = self._left.get(key)
         if left is None:
-            posture = dict(zip(ITEMS, rests.posture, strict=True))
-            case = Case(self._policy, subject, rests.device, posture, assurance, rests.scopes)
-            segment = self._policy.catalog.segments.get(profile.segment)
-            if segment is not None and segment.environment != profile.environment:
-                segment = None
-            compiled = self._compile((profile.segment, profile.environment, question), case, segment)
-            left = self._left[digest, question] = _left(profile, segment, compiled)
+            left = self._left[key] = self._ask(session, self._live.profile(digest))
         return left
 
-    def _subject(self, rests: Rests) -> SubjectAttributes | str:
-        key = rests.credential, rests.subject
-        found = self._subjects.get(key)
+    def _subject(self, bearer: Bearer) -> SubjectAttributes | str:
+        found = self._subjects.get(id(bearer))
         if found is None:
             try:
-                holder = self._decider.holder(*key)
+                holder = self._decider.holder(bearer.credential, bearer.subject)
                 found = SubjectAttributes(holder.name, holder.kind, holder.roles, holder.desk)
             except EvidenceError as error:
                 found = str(error)
-            self._subjects[key] = found
+            self._subjects[id(bearer)] = found
         return found
 
-    def _device_gone(self, rests: Rests) -> str:
-        key = rests.device, rests.device_key
-        found = self._devices.get(key)
-        if found is None:
-            found = ""
-            try:
-                if rests.device != NO_DEVICE:
-                    self._decider.check_device(*key)
-            except EvidenceError as error:
-                found = str(error)
-            self._devices[key] = found
-        return found
+    def _device_gone(self, session: Session) -> str:
+        try:
+            if session.bearer.has_device:
+                self._decider.check_device(session.device, session.device_key)
+        except EvidenceError as error:
+            return str(error)
+        return ""
 
-    def _compile(self, question: tuple[object, ...], case: Case, segment: Segment | None) -> Compiled:
+    def _ask(self, session: Session, profile: HeldProfile) -> Less:
+        bearer, subject = session.bearer, self._subject(session.bearer)
+        if isinstance(subject, str):
+            return _NOTHING
+        posture, assurance = dict(zip(ITEMS, bearer.posture, strict=True)), _assurance(bearer, subject.kind)
+        segment = self._policy.catalog.segments.get(profile.segment)
+        if segment is None or segment.environment != profile.environment:
+            return _NOTHING
+        case = Case(self._policy, subject, session.device, posture, assurance, bearer.scopes)
+        return _left(profile, segment, self._compile(case, segment))
+
+    def _compile(self, case: Case, segment: Segment) -> Compiled:
+        who, mentioned = case.identity, self._policy.mentions
+        question = (
+            segment.name,
+            who.subject if who.subject in mentioned.subjects else "",
+            (who.kind, who.roles, who.desk),
+            case.device if mentioned.device else "",
+            tuple(case.posture.values()),
+            case.assurance,
+            case.scopes,
+        )
         compiled = self._compiled.get(question)
         if compiled is None:
-            compiled = _NO_ANSWER
             try:
-                compiled = case.compiled(segment, self._now) if segment is not None else _NO_ANSWER
+                compiled = case.compiled(segment, self._now)
             except PolicyError as error:
                 self._review.failed.append(str(error))
+                compiled = _NO_ANSWER
             self._compiled[question] = compiled
         return compiled
 
 
-def _assurance(rests: Rests, kind: str) -> int:
-    hardware = rests.posture[_HARDWARE] == GOOD
-    device = rests.device != NO_DEVICE
-    return level_of(kind, rests.identity_assurance, rests.factor_assurance, device=device, hardware=hardware)
+def _assurance(bearer: Bearer, kind: str) -> int:
+    return level_of(
+        kind,
+        bearer.identity_assurance,
+        bearer.factor_assurance,
+        device=bearer.has_device,
+        hardware=bearer.posture[_HARDWARE] == GOOD,
+    )
 
 
-def _left(profile: HeldProfile, segment: Segment | None, compiled: Compiled) -> Less:
+def _left(profile: HeldProfile, segment: Segment, compiled: Compiled) -> Less:
     """A profile's bits that the new answer still holds, by name: the two tables may number differently."""
     allowed, step_up = [0, 0, 0], 0
-    for operation in segment.operations if segment is not None else ():
+    for operation in segment.operations:
         row = profile.rows.get(operation.full_name)
         if row is None or _is_stricter(operation, row):
             continue
