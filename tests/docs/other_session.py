@@ -175,6 +175,8 @@ def check_grant(grant: dict[str, Any], session: bytes) -> None:
         raise MalformedError("bitmaps that do not lie within each other, or times")
     if 0 < grant["until"] <= grant["issued_at"]:
         raise MalformedError("a grant that is over before it begins")
+    if any(after & ~now for after, now in zip(grant["lasting"], grant["allowed"], strict=True)):
+        raise MalformedError("what lasts is more than what is allowed at first")
     if grant["session"] != session:
         raise MalformedError("a grant of another session")
 

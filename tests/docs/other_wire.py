@@ -162,6 +162,7 @@ READ: dict[str, tuple[int, dict[str, Check]]] = {
             "lifetime_s": integer(1, 86400),
             "idle_s": integer(1, 86400),
             "until": U64,
+            "lasting": BITMAPS,
             "issued_at": U64,
         },
     ),

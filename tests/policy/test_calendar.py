@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ztsession.errors import ConfigurationError
@@ -87,6 +87,7 @@ def test_what_asks_for_no_time_never_changes(tmp_path: Path) -> None:
 ZONES = ["America/New_York", "Europe/London", "Australia/Lord_Howe", "Asia/Kolkata", "UTC"]
 
 
+@settings(deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
     minutes=st.lists(st.integers(0, 1439), min_size=1, max_size=3),

@@ -80,6 +80,10 @@ def names(grant: Grant, mode: int = 0) -> set[str]:
     return {name[7:] for name, row in grant.operations.items() if grant.allowed[mode] >> row[0] & 1}
 
 
+def lasting(grant: Grant) -> set[str]:
+    return {name[7:] for name, row in grant.operations.items() if grant.lasting[0] >> row[0] & 1}
+
+
 # ---- Risk
 
 
@@ -132,26 +136,30 @@ permit (principal, action == Action::"orders.cancel", resource);
 """
 
 
-def test_a_grant_ends_when_time_alone_would_change_it(tmp_path: Path) -> None:
-    """At ten all is allowed until four, to the second; after hours cancelling alone, until the next opening
-    if the session lasted so long.
+def test_a_grant_is_whole_until_time_alone_would_change_it(tmp_path: Path) -> None:
+    """At ten all is allowed until four, to the second, and cancelling beyond; after hours cancelling alone,
+    and that at all times; before the opening the same, until there is more to be had.
     """
     policy = policies(IN_HOURS, tmp_path)
     day = grant_of(policy)
     assert "submit" in names(day)
     assert day.until == AT_TEN + 6 * HOUR
+    assert lasting(day) == {"cancel"}
+    assert [bin(bits).count("1") for bits in day.lasting] == [1, 1, 0]
     evening = grant_of(policy, day.until)
     assert names(evening) == {"cancel"}
     assert evening.until == 0
     night = grant_of(policy, AT_TEN + 16 * HOUR)
     assert night.until == AT_TEN + 23 * HOUR + 1800
+    assert night.lasting == night.allowed
 
 
-def test_a_moment_at_which_nothing_changes_for_this_session_ends_nothing(tmp_path: Path) -> None:
+def test_a_moment_at_which_nothing_changes_for_this_session_is_none_of_its_own(tmp_path: Path) -> None:
     """A rule for others, and one that is met either way, cost this session no renewal."""
     head = "permit (principal, action, resource)"
     others = head + ' when { principal.kind == "human" && context.time.hhmm < 1200 };'
-    assert grant_of(policies(EVERYTHING + others, tmp_path)).until == 0
+    whole = grant_of(policies(EVERYTHING + others, tmp_path))
+    assert (whole.until, whole.lasting) == (0, whole.allowed)
     human = SubjectAttributes("ada", "human")
     assert grant_of(policies(others, tmp_path), who=human).until == AT_TEN + 2 * HOUR
 
@@ -177,6 +185,44 @@ def test_every_comparison_with_time_ends_the_grant_that_hangs_on_it(condition: s
     if not last_s and "||" not in condition:
         late = ten + 13 * HOUR
         assert grant_of(policy, late).until == ten + 14 * HOUR
+
+
+def test_what_lasts_is_allowed_at_every_later_moment() -> None:
+    """What comes and goes does not last, although the next moment alone would allow it."""
+    ten = AT_TEN - 5 * HOUR
+    text = (
+        'permit (principal, action == Action::"orders.cancel", resource);'
+        'permit (principal, action == Action::"orders.submit", resource)'
+        " when { context.time.hhmm < 1100 || context.time.hhmm >= 1900 };"
+        'permit (principal, action == Action::"orders.hedge", resource) when { context.time.hhmm < 2000 };'
+    )
+    grant = grant_of(policies(text), ten)
+    assert names(grant) == {"submit", "hedge", "cancel"}
+    assert (grant.until, lasting(grant)) == (ten + HOUR, {"cancel"})
+
+
+def test_a_step_up_that_comes_with_the_hour_is_no_right_that_lasts() -> None:
+    """What needs more assurance later than it does now is gone then, and what needs it now goes on to."""
+    ten = AT_TEN - 5 * HOUR
+    text = (
+        "permit (principal, action, resource);"
+        'forbid (principal, action == Action::"orders.submit", resource)'
+        " when { context.time.hhmm >= 1100 && context.assurance < 3 };"
+        'forbid (principal, action == Action::"orders.hedge", resource) when { context.assurance < 3 };'
+    )
+    grant = grant_of(policies(text), ten)
+    assert lasting(grant) == names(grant) - {"submit"}
+    assert "hedge" in {name[7:] for name, row in grant.operations.items() if grant.step_up >> row[0] & 1}
+
+
+def test_with_more_moments_than_are_looked_at_nothing_lasts() -> None:
+    """A rule for every few minutes ends at its first moment and leaves nothing that was not looked at."""
+    ten = AT_TEN - 5 * HOUR
+    times = [hour * 100 + minute for hour in range(10, 22) for minute in range(0, 60, 10)]
+    condition = " || ".join(f"context.time.hhmm == {hhmm}" for hhmm in times)
+    text = f'permit (principal, action == Action::"orders.submit", resource) when {{ {condition} }};'
+    grant = grant_of(policies(text + 'permit (principal, action == Action::"orders.cancel", resource);'), ten)
+    assert (grant.until, grant.lasting) == (ten + 60, [0, 0, 0])
 
 
 # ---- Questions that are one

@@ -36,6 +36,7 @@ GRANT = Grant(
     lifetime_s=43_200,
     idle_s=900,
     until=0,
+    lasting=[2, 2, 0],
     issued_at=1_790_000_000,
 )
 
@@ -73,6 +74,7 @@ CHANGES: list[tuple[str, Any]] = [
     ("environment", "test"),
     ("version", 2),
     ("until", 1_790_000_001),
+    ("lasting", [2, 2, 2]),
     ("issued_at", 1_790_000_001),
 ]
 
@@ -141,6 +143,9 @@ ROW = GRANT.operations
         ("version", _set("version", 0)),
         ("until", _set("until", -1)),
         ("until", _set("until", GRANT.issued_at)),
+        ("lasting", _set("lasting", [7, 2, 2])),
+        ("lasting", _set("lasting", [3, 3, 2])),
+        ("lasting", _set("lasting", [3, 2])),
     ],
 )
 def test_K9_malformed_or_widened_grant_is_refused(
@@ -166,6 +171,7 @@ def test_grant_of_64_operations_with_the_longest_names_fits_its_bound() -> None:
         segment=name,
         operations=operations,
         allowed=[full, full, full],
+        lasting=[full, full, full],
         step_up=full,
         epoch_length_us=3_600_000_000,
     )

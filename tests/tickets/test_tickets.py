@@ -52,6 +52,7 @@ GRANT = Grant(
     lifetime_s=3600,
     idle_s=900,
     until=0,
+    lasting=[5, 4, 0],
     issued_at=NOW,
 )
 BODY = TicketBody(GRANT.to_bytes(), SECRET, NOW, "authority", NOW + GRANT.lifetime_s)

@@ -165,6 +165,7 @@ def granted(recorded: Recorded, name: str, secret: bytes, h: bytes, at: int, ass
         lifetime_s=43200,
         idle_s=900,
         until=0,
+        lasting=[3, 2, 0],
         issued_at=at,
     )
     ends_at = NOW + 43200

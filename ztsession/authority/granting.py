@@ -290,8 +290,8 @@ def _record(granted: Standing, grants: Sequence[Grant], risk: SessionRisk, now: 
 
 def _ends_at(granted: Standing, grant: Grant) -> int:
     judged = granted.judged
-    ends = [judged.authenticated_at + grant.lifetime_s, judged.identity.until, grant.until]
-    return min(at for at in ends if at)
+    ends_at = judged.authenticated_at + grant.lifetime_s
+    return ends_at if judged.identity.until is None else min(ends_at, judged.identity.until)
 
 
 def _state(old: SessionRecord) -> str:

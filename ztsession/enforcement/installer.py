@@ -17,10 +17,12 @@ from ztsession._core import Table
 from ztsession._records import Profile
 from ztsession.enforcement.believed import Believed
 from ztsession.enforcement.compact import CompactMap
+from ztsession.enforcement.hours import Hours
 from ztsession.enforcement.presented import PresentedTickets
 from ztsession.errors import InstallationError
 from ztsession.policy.catalog import Segment
 from ztsession.policy.grant import Grant
+from ztsession.policy.tighten import Less
 from ztsession.tickets.installation import InstallAnswer, InstallRequest
 from ztsession.tickets.profile import profile_of
 from ztsession.tickets.record import Installation
@@ -53,6 +55,7 @@ class Installer:
         self._presented = PresentedTickets(table.capacity)
         self._profiles: dict[bytes, Profile] = {}
         self._profiles_max = _PROFILES_SPARE
+        self._hours = Hours()
         #: The slot of each session.
         self._places = CompactMap()
 
@@ -70,7 +73,7 @@ class Installer:
         self._check(grant, remaining_s)
         with self._lock:
             self._presented.take(request.ticket, request.nonce, body.ends_at)
-            answer = self._fill(request, grant, body.secret, remaining_s)
+            answer = self._fill(request, grant, body.secret, remaining_s, now)
         self._settle(grant.session, answer.handle, mode_of)
         return answer
 
@@ -83,6 +86,16 @@ class Installer:
         """The decision of this digest (32 bytes), if a session of it is installed here."""
         with self._lock:
             return self._profiles.get(digest)
+
+    def take_due(self) -> list[tuple[bytes, Less]]:
+        """The profiles of which less is left from now on, because their hour is over."""
+        with self._lock:
+            return self._hours.take_due(self._table.now_us()) if self._hours else []
+
+    def next_due_us(self) -> int | None:
+        """The session time at which there is the next of them."""
+        with self._lock:
+            return self._hours.next_us()
 
     def forget(self, session: bytes) -> int | None:
         """Take a session that is over off the books; its last handle."""
@@ -145,7 +158,7 @@ class Installer:
             self._table.set_mode(handle, mode)
 
     def _fill(
-        self, request: InstallRequest, grant: Grant, secret: bytes, remaining_s: float
+        self, request: InstallRequest, grant: Grant, secret: bytes, remaining_s: float, now: float
     ) -> InstallAnswer:
         place = self._places.get(grant.session)
         if place is not None and self._is_taken_for_another(place, grant.session):
@@ -158,6 +171,7 @@ class Installer:
         handle, now_us = self._table.install(
             profile, secret, nonce, record, lifetime_us=lifetime_us, idle_s=grant.idle_s
         )
+        self._hours.add(profile.digest, grant, now, now_us)
         before = self._handle_at(place, grant.session)
         self._places.put(grant.session, self._table.index_of(handle))
         if before is not None:

@@ -170,19 +170,20 @@ class Listener:
     def _narrow(self, change: Change) -> None:
         less = Less.of(change.allowed)
         self._taken.narrow(change.profile, less)
-        self._take(change.profile, less)
+        self.take(change.profile, less)
 
     def _tighten(self, change: Change) -> None:
         less = Less.of(change.allowed, change.step_up)
         self._taken.tighten(change.profile, change.session, less)
         if not change.session:
-            self._take(change.profile, less)
+            self.take(change.profile, less)
             return
         handle = self._handle_of(change.session)
         if handle is not None:
             self._tighten_session(handle, change.session, change.profile)
 
-    def _take(self, profile: bytes, less: Less) -> None:
+    def take(self, profile: bytes, less: Less) -> None:
+        """Every session of a profile (32 bytes) has less from now on, also those that have less already."""
         for each in (profile, *self._lesser.get(profile, ())):
             self._table.narrow(each, less.allowed, less.step_up)
 

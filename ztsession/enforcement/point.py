@@ -204,6 +204,7 @@ class EnforcementPoint:
         record = self.table.record(answer.handle)
         if record is not None:
             self._listener.settle(answer.handle, record.session, record.profile)
+        self._pass_hours()
         return answer.to_bytes()
 
     #: A point is its own in-memory transport: ``exchange`` is what a connection calls with each message.
@@ -230,7 +231,17 @@ class EnforcementPoint:
         """
         return self._maintain(wait_ms=0)
 
+    def _pass_hours(self) -> None:
+        for profile, less in self._installer.take_due():
+            self._listener.take(profile, less)
+
+    def _next_hour_s(self) -> float:
+        due_us = self._installer.next_due_us()
+        return float("inf") if due_us is None else max(0.0, (due_us - self.table.now_us()) / 1e6)
+
     def _maintain(self, wait_ms: int) -> bool:
+        # Before the lease is prolonged: should this ever not be reached, the lease runs out.
+        self._pass_hours()
         heard = self._listener.ask(wait_ms)
         self.table.sweep()
         self._installer.sweep()
@@ -292,14 +303,14 @@ class _Housekeeper:
             point = reference()
             if point is None:
                 break
-            pause_s = cls._once(point, every_s)
+            pause_s = min(cls._once(point, every_s), point._next_hour_s())
             del point
         leave()
 
     @classmethod
     def _once(cls, point: EnforcementPoint, every_s: float) -> float:
         try:
-            heard = point._maintain(0 if point._pushed else int(every_s * 1000))
+            heard = point._maintain(0 if point._pushed else int(min(every_s, point._next_hour_s()) * 1000))
         except Exception:
             # Whatever it was, a point without its housekeeper would be stale for good.
             _log.exception("housekeeping of segment %s failed; the lease decides", point._segment.name)

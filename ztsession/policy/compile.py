@@ -5,8 +5,10 @@ that would be allowed if only the subject had shown more assurance is kept apart
 point can then say what would help, instead of a plain no. Step-up never reaches into the worse modes: a
 session in trouble is not the place for rights that were not fully earned.
 
-What depends on time is decided again for each moment at which the answer could be another, and the first one
-at which it is another ends the grant. So a bit never outlives the hour for which it was given.
+What depends on time is decided again for each moment at which the answer could be another. From the first one
+on at which it is another, the grant holds only what is allowed at all of them. So a bit never outlives the
+hour for which it was given, and what does not depend on the hour outlives it: after the close orders can
+still be cancelled.
 """
 
 from __future__ import annotations
@@ -21,13 +23,14 @@ from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.catalog import RISKS, Catalog, Operation, Segment
 from ztsession.policy.engine import PolicySet
 from ztsession.policy.grant import Grant
+from ztsession.policy.tighten import Less
 from ztsession.wire.names import is_scope
 
 __all__ = ["ASSURANCE_MAX", "SCOPES_MAX", "Case", "Compiled", "compile_grant", "wanted"]
 
 ASSURANCE_MAX: Final = 3
 SCOPES_MAX: Final = 256
-#: Moments that are looked at for the end of one grant; it ends with the last of them if there are more.
+#: Moments that are looked at for one grant; if there are more of them, nothing in it lasts.
 CHANGES_MAX: Final = 64
 
 
@@ -39,6 +42,11 @@ class Compiled:
 
     allowed: tuple[int, int, int]
     step_up: int
+
+    @property
+    def less(self) -> Less:
+        """The same, to be taken together with others."""
+        return Less(self.allowed, self.step_up)
 
 
 @dataclass(frozen=True)
@@ -74,16 +82,17 @@ class Case:
         step_up = _bits([*now, *later]) & ~ready
         return Compiled((ready | step_up, restricted, suspended), step_up)
 
-    def until(self, segment: Segment, now: float, before: float, compiled: Compiled) -> int:
-        """When the answers in ``segment`` cease to be ``compiled``, in Unix seconds; 0: not before
-        ``before``.
+    def lasting(self, segment: Segment, now: float, before: float, compiled: Compiled) -> tuple[int, Less]:
+        """When the answers in ``segment`` cease to be ``compiled``, in Unix seconds (0: not before
+        ``before``), and what holds at every moment until then.
         """
-        policy = self.policy
+        policy, until, left = self.policy, 0, compiled.less
         changes = policy.calendar.changes(now, before, policy.mentions)
         for looked_at, moment in enumerate(islice(changes, CHANGES_MAX), start=1):
-            if looked_at == CHANGES_MAX or self.compiled(segment, moment) != compiled:
-                return int(moment)
-        return 0
+            later = self.compiled(segment, moment) if looked_at < CHANGES_MAX else _NOTHING
+            until = until or (int(moment) if later != compiled else 0)
+            left &= later.less
+        return until, left
 
     def _permitted(
         self,
@@ -107,6 +116,9 @@ class Case:
             at=at,
         )
         return [o for o, decision in zip(operations, decisions, strict=True) if decision.allowed]
+
+
+_NOTHING: Final = Compiled((0, 0, 0), 0)
 
 
 def compile_grant(
@@ -138,6 +150,9 @@ def compile_grant(
     compiled = case.compiled(table, issued_at)
     if not compiled.allowed[0]:
         return None
+    until, left = case.lasting(table, issued_at, issued_at + table.lifetime_s, compiled)
+    # What wants a step-up at some later time and none now cannot be told to do so then: it is gone.
+    lost = left.step_up & ~compiled.step_up
     return Grant(
         session=session,
         subject=identity.subject,
@@ -157,7 +172,8 @@ def compile_grant(
         epoch_length_us=table.epoch_length_s * 1_000_000,
         lifetime_s=table.lifetime_s,
         idle_s=table.idle_s,
-        until=case.until(table, issued_at, issued_at + table.lifetime_s, compiled),
+        until=until,
+        lasting=[bits & ~lost for bits in left.allowed],
         issued_at=issued_at,
     )
 

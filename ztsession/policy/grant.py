@@ -42,7 +42,8 @@ class Grant(Message, kind="grant", max_bytes=GRANT_MAX_BYTES):
     the lease has run out, 0xFFFFFFFF runs on until the session ends, else milliseconds after the lease.
     ``environment``: the one that its segment belongs to. ``version``: counts the changes of the Authority's
     rules, so that no decision of one time can be taken for an equal one of another. ``until`` (unix seconds,
-    0 for never): when the policies would decide differently although nothing has changed but the time.
+    0 for never): when the policies would decide differently although nothing has changed but the time; from
+    then on ``lasting`` takes the place of ``allowed``: what they allow at every moment of the session.
     ``issued_at``: unix seconds.
     """
 
@@ -63,6 +64,7 @@ class Grant(Message, kind="grant", max_bytes=GRANT_MAX_BYTES):
     lifetime_s: Annotated[int, Integer(1, 86_400)]
     idle_s: Annotated[int, Integer(1, 86_400)]
     until: Annotated[int, Integer(0, _U64)]
+    lasting: Annotated[list[int], ListOf(_BITMAP, 3, 3)]
     issued_at: Annotated[int, Integer(0, _U64)]
 
     def digest(self) -> bytes:
@@ -88,6 +90,8 @@ class Grant(Message, kind="grant", max_bytes=GRANT_MAX_BYTES):
             raise WireError("grant.operations: max_age_us is longer than the epoch")
         if 0 < self.until <= self.issued_at:
             raise WireError("grant.until: over before it begins")
+        if any(after & ~now for after, now in zip(self.lasting, self.allowed, strict=True)):
+            raise WireError("grant.lasting: more than is allowed at first")
         if self.idle_s > self.lifetime_s:
             raise WireError("grant.idle_s: longer than the lifetime")
         self._check_bitmaps(sum(1 << index for index in indices))

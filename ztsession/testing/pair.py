@@ -108,6 +108,7 @@ class TestAuthority:
             lifetime_s=segment.lifetime_s,
             idle_s=segment.idle_s,
             until=0,
+            lasting=[every, gentle, always],
             issued_at=int(self._clock()),
         )
 

@@ -1,0 +1,94 @@
+"""When the hour of a decision comes, and what is left of it then."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from contextlib import suppress
+from typing import Any
+
+from ztsession.clock import FakeClock
+from ztsession.enforcement.hours import Hours
+from ztsession.enforcement.point import EnforcementPoint
+from ztsession.policy.catalog import Catalog
+from ztsession.policy.grant import Grant
+from ztsession.policy.tighten import Less
+from ztsession.testing import TestAuthority, pair
+
+PROFILE, NOW, NOW_US = b"p" * 32, 1_800_000_000.0, 5_000_000
+
+
+def lasting(until: int) -> Any:
+    _, point = pair(operations=["orders.submit", "orders.cancel"])
+    grant = point.authority.grant()
+    point.close()
+    return dataclasses.replace(grant, issued_at=int(NOW) - 60, until=until, lasting=[2, 2, 0])
+
+
+def test_an_end_is_a_moment_of_session_time() -> None:
+    """It comes once, at its microsecond; a grant without one has none."""
+    hours = Hours()
+    hours.add(b"q" * 32, lasting(0), NOW, NOW_US)
+    assert (len(hours), hours.next_us()) == (0, None)
+    hours.add(PROFILE, lasting(int(NOW) + 3), NOW, NOW_US)
+    assert hours.next_us() == NOW_US + 3_000_000
+    assert hours.take_due(NOW_US + 2_999_999) == []
+    assert hours.take_due(NOW_US + 3_000_000) == [(PROFILE, Less((2, 2, 0)))]
+    assert hours.take_due(NOW_US + 3_000_000) == []
+
+
+def test_an_hour_that_is_over_when_a_ticket_comes_is_over_at_once() -> None:
+    """Presenting late gains nothing, and neither does a clock that was put back between two tickets."""
+    hours = Hours()
+    hours.add(PROFILE, lasting(int(NOW) - 5), NOW, NOW_US)
+    assert hours.take_due(NOW_US) == [(PROFILE, Less((2, 2, 0)))]
+    hours.add(PROFILE, lasting(int(NOW) + 3), NOW, NOW_US)
+    hours.add(PROFILE, lasting(int(NOW) + 3), NOW - 3600, NOW_US)
+    assert hours.next_us() == NOW_US + 3_000_000
+
+
+def _grant(authority: TestAuthority, in_s: float) -> Grant:
+    return dataclasses.replace(authority.grant(), until=int(time.time() + in_s), lasting=[2, 2, 0])
+
+
+def test_a_point_keeps_the_hour_by_itself(eventually: Any) -> None:
+    """Nobody calls it and nothing is changed: at the hour the right is gone, and what lasts is not."""
+    text = "version = 1\n" + "".join(
+        f'[segments.orders.operations.{name}]\neffect = "risk-reducing"\n' for name in ("submit", "cancel")
+    )
+    authority = TestAuthority(Catalog.from_text(text).segment("orders"))
+    with EnforcementPoint("orders", authority=authority) as point:
+        grant = _grant(authority, 2.5)
+        client = authority.connect(point, grant)
+
+        def verdict(operation: str) -> str:
+            call = point.verifier(operation)
+            try:
+                call(client.sign(operation, b"x"), b"x")
+            except Exception as denied:
+                return str(getattr(denied, "verdict", denied))
+            return "OK"
+
+        seen = [verdict("orders.submit")]
+        before = time.time()
+        eventually(lambda: verdict("orders.submit") == "NOT_PERMITTED")
+        assert seen == ["OK"] or before >= grant.until
+        assert time.time() >= grant.until
+        assert verdict("orders.cancel") == "OK"
+
+
+def test_the_hour_is_kept_before_the_lease_is_prolonged() -> None:
+    """Maintenance that hears from nobody takes what the hour gave all the same."""
+    clock = FakeClock()
+    _, point = pair(clock=clock)
+    authority: Any = point.authority
+    grant = dataclasses.replace(authority.grant(), lasting=[0, 0, 0])
+    grant = dataclasses.replace(grant, until=grant.issued_at + 10)
+    late = authority.connect(point, grant, clock=clock)
+    authority.feed = None
+    for seconds, expected in ((9, 1), (2, 0)):
+        clock.advance(seconds)
+        with suppress(TypeError):
+            point.maintain()
+        assert len(point._installer._hours) == expected
+    assert point.session(late.handle) is not None
