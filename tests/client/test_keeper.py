@@ -257,3 +257,33 @@ def test_a_kept_session_steps_up_and_goes_on_being_kept(firm: Any, house: Any):
     assert call(sign(b"x"), b"x").session == stepped.id
     keeper.renew()
     assert call(sign(b"x"), b"x").session == keeper.session.id != stepped.id
+
+
+def test_a_keeper_renews_when_the_hour_has_changed_what_is_allowed(house: Any, eventually: Any):
+    """What is allowed from some hour on is there soon after it, without waiting for the next renewal."""
+    # A clock on which the next minute, in which the phase begins, is three seconds away.
+    real = time.time()
+    ahead_s = 57 - real % 60 + (60 if (real + 60) % 86_400 < 120 else 0)
+    opening = time.strftime("%H:%M", time.gmtime((real + ahead_s) // 60 * 60 + 60))
+    (house.rules / "calendar.toml").write_text(f'[phases]\nopen = "{opening}"\n')
+    (house.rules / "trading.cedar").write_text(
+        'permit (principal, action, resource) when { context.phase == "open" };\n'
+        'permit (principal, action in Action::"effect:risk-reducing", resource);\n'
+    )
+    authority = house.authority(clock=lambda: time.time() + ahead_s)
+    point = house.point(authority, wall_clock=lambda: time.time() + ahead_s)
+    keeper = SessionKeeper(house.connect(authority), {"orders": lambda: point})
+    cancel, submit = keeper.signer("orders.cancel"), keeper.signer("orders.submit")
+
+    def allowed() -> bool:
+        try:
+            point.verifier("orders.submit")(submit(b"x"), b"x")
+        except zts.Denied as denied:
+            assert denied.verdict == "NOT_PERMITTED"
+            return False
+        return True
+
+    with keeper:
+        assert not allowed() or time.time() + ahead_s >= (real + ahead_s) // 60 * 60 + 60
+        eventually(allowed)
+        point.verifier("orders.cancel")(cancel(b"x"), b"x")

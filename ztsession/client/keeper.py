@@ -78,7 +78,7 @@ class SessionKeeper:
         self._owed: set[str] = set()
         #: Those among them that did not answer the last time: they are tried last.
         self._away: set[str] = set()
-        self._renew_at = time.monotonic() + renew_every_s
+        self._renew_at = self._next_renewal()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._installed = {name: self._install(session, name) for name in self._points}
@@ -155,10 +155,16 @@ class SessionKeeper:
     def _put_in_force(self, step: Callable[[], Session]) -> Session:
         self._let_go()
         self._session = step()
-        self._renew_at = time.monotonic() + self._renew_every_s
+        self._renew_at = self._next_renewal()
         self._owed = set(self._points)
         self._settle()
         return self._session
+
+    def _next_renewal(self) -> float:
+        # Also when time alone changes what is allowed: counted from when the grant was made, since the clocks
+        # of two machines need not agree. That was told rounded down, so the hour is over then.
+        hours = [grant.until - grant.issued_at for grant in self._session.grants.values() if grant.until]
+        return time.monotonic() + min([self._renew_every_s, *hours])
 
     def _renewed(self) -> Session:
         over = None if self._dial is None else self._dial()
@@ -202,7 +208,7 @@ class SessionKeeper:
         self._leaving = [(until, old) for until, old in self._leaving if now < until]
 
     def _run(self) -> None:
-        pause_s = self._renew_every_s
+        pause_s = max(0.0, self._renew_at - time.monotonic())
         retry_s = _RETRY_MIN_S
         while not self._stopping.wait(pause_s):
             try:
