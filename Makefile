@@ -10,7 +10,7 @@ SANITIZED := build/sanitized
 PYTEST ?= -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint sanitize verify-long bench bench-quick docs attacks clean
+.PHONY: help demo test lint sanitize verify-long bench bench-quick docs attacks matrix clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ docs: ready-docs  ## the documentation, in build/docs
 
 attacks: ready-test  ## write the table of attacks and their tests in docs/threat-model.md anew
 	$(BIN)/python -m tests.docs.attack_table
+
+matrix: ready-test  ## write the tables of what becomes of a call in docs/policy.md anew
+	$(BIN)/python -m tests.docs.matrix_table
 
 clean:  ## remove everything that was built, the virtual environment too
 	rm -rf build dist *.egg-info $(VENV) .mypy_cache .ruff_cache .hypothesis .benchmarks benchmarks/out

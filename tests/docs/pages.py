@@ -39,6 +39,27 @@ def _caption(options: str) -> str:
     return found.group(1) if found else ""
 
 
+def tables(page: str, *heads: str) -> list[list[list[str]]]:
+    """The cells of each table of the page with these heads."""
+    text = (ROOT / page).read_text("utf-8")
+    found = re.findall(rf"^\| {re.escape(' | '.join(heads))} \|\n.*?\n((?:\|.*\n)+)", text, re.M)
+    return [
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in rows.splitlines()]
+        for rows in found
+    ]
+
+
+def table(page: str, *heads: str) -> list[list[str]]:
+    """The cells of the page's one table with these heads."""
+    [found] = tables(page, *heads)
+    return found
+
+
+def quoted(cell: str) -> list[str]:
+    """What stands in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
 def run(program: str, directory: Path) -> subprocess.CompletedProcess[str]:
     """Run a program in a fresh interpreter, in ``directory``."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

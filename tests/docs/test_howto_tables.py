@@ -1,103 +1,18 @@
-"""The tables of the operator's pages say what the code says: commands, events, items, claims and levels."""
+"""The tables of the operator's pages say what the code says: commands, events and limits."""
 
 from __future__ import annotations
 
 import ast
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from howto_steps import write
-from pages import ROOT, blocks
+from pages import ROOT, blocks, quoted, table
 
-from ztsession.authority.assurance import assurance_of
-from ztsession.identity.protocol import VerifiedIdentity
-from ztsession.mfa.protocol import FactorShown
 from ztsession.mfa.throttle import FAILURES_MAX, FREE_FAILURES
-from ztsession.posture.appraisal import Appraisal
-from ztsession.posture.items import ITEMS
-from ztsession.posture.trust import TRUST_ROWS
 
 HOWTO = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/howto").glob("*.md"))
-
-
-def table(page: str, *heads: str) -> list[list[str]]:
-    """The cells of the page's one table with these heads."""
-    text = (ROOT / page).read_text("utf-8")
-    [found] = re.findall(rf"^\| {re.escape(' | '.join(heads))} \|\n.*?\n((?:\|.*\n)+)", text, re.M)
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found.splitlines()]
-
-
-def quoted(cell: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", cell)
-
-
-# ---- docs/policy.md
-
-
-@pytest.fixture
-def rules(tmp_path: Path) -> Path:
-    """The policy directory of the page, with the two root files that it names."""
-    sys.path.append(str(ROOT / "tests/identity"))
-    from x509_makers import Issuer
-
-    files = {block.caption: block.text for block in blocks("docs/tutorial.md") if block.caption}
-    files |= {block.caption: block.text for block in blocks("docs/policy.md") if block.caption}
-    for name, text in files.items():
-        write(str(tmp_path / name), text)
-    for name in ("roots", "partner"):
-        (tmp_path / f"policy/{name}.pem").write_bytes(Issuer.root(name).pem)
-    return tmp_path / "policy"
-
-
-def test_the_examples_of_the_policy_page_load_together(rules: Path) -> None:
-    """An Authority takes all files as the page shows them, and each of them is really read."""
-    pytest.importorskip("cedarpy", reason="policies need ztsession[authority]")
-    pytest.importorskip("httpx", reason="jwks_url needs ztsession[http]")
-    from ztsession.authority.rules import read_rules
-    from ztsession.errors import ConfigurationError
-
-    read_rules(rules)
-    for name in ("subjects", "devices", "identity", "mfa"):
-        path = rules / f"{name}.toml"
-        kept = path.read_text()
-        path.write_text(f"strange = true\n{kept}")
-        with pytest.raises(ConfigurationError, match="strange"):
-            read_rules(rules)
-        path.write_text(kept)
-
-
-def test_the_policy_page_has_every_item_and_claim() -> None:
-    """The tables of posture items and of trust claims are those that appraisals are made by."""
-    items = [row[0].strip("`") for row in table("docs/policy.md", "item", "good when", "measured by")]
-    assert tuple(items) == ITEMS
-    claims = table("docs/policy.md", "claim", "affirming when these are good")
-    told = {
-        claim.strip("`"): tuple(
-            tuple(quoted(alternative)) for alternative in re.split(", or ", told) if quoted(alternative)
-        )
-        for claim, told in claims
-    }
-    assert told == dict(TRUST_ROWS)
-
-
-def test_the_levels_of_the_policy_page_are_those_that_are_computed() -> None:
-    """Each row of the table of assurance is what comes out for such evidence."""
-
-    def level(kind: Any, shown: int = 1, device: str = "", factor: int = 0, **vector: str) -> int:
-        identity = VerifiedIdentity("x", kind, (), "", shown)
-        given = FactorShown("any", factor) if factor else None
-        return assurance_of(identity, Appraisal(vector, device), given)
-
-    computed = [level("human", device="host-1", hardware="good"), level("human", 3), level("human", factor=2)]
-    computed += [level("human", factor=3), level("algorithm"), level("service", device="host-1")]
-    computed += [level("algorithm", device="host-1", hardware="good")]
-    said = [row[2] for row in table("docs/policy.md", "who", "shows", "level")]
-    assert [int(each) if each.isdigit() else 3 for each in said] == computed
-    assert said[1] == "what `assurance` says of its `acr`, else 1"
 
 
 # ---- docs/operations.md
