@@ -27,6 +27,7 @@ __all__ = ["explain"]
 
 #: Exit statuses by outcome; 1 and 2 are those of an error and of wrong usage.
 STATUS: Final = {"allowed": 0, "step-up": 3, "denied": 4}
+_YEARS: Final = range(1970, 3000)
 #: Names that a message lists.
 _LISTED_MAX: Final = 32
 
@@ -120,8 +121,11 @@ def _unix_s(text: str, calendar: Calendar) -> float:
         if moment.tzinfo is None:
             zone = UTC if calendar.timezone == "UTC" else ZoneInfo(calendar.timezone)
             moment = moment.replace(tzinfo=zone)
+        # Beyond it there are moments that no calendar can name.
+        if moment.year not in _YEARS:
+            raise ValueError
         return moment.timestamp()
-    except (ValueError, OverflowError):
+    except ValueError:
         raise ConfigurationError(
             f"--at: expected a time like 2026-11-27T09:30 or 2026-11-27T09:30+01:00, found {text!a}"
         ) from None

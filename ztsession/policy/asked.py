@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Final
 
 from ztsession.policy.attributes import SubjectAttributes
+from ztsession.policy.calendar import Moment
 from ztsession.policy.catalog import RISKS, Operation, Segment
 from ztsession.policy.compile import Case, Compiled
 from ztsession.policy.engine import Decision, PolicySet
@@ -21,7 +22,15 @@ from ztsession.policy.question import Question
 
 __all__ = ["Asked"]
 
-_ATTRIBUTES: Final = ("context.risk", "context.device", "context.phase", "context.time.weekday")
+#: What a question leaves out unless it is mentioned.
+_ATTRIBUTES: Final = (
+    "context.risk",
+    "context.device",
+    "context.phase",
+    HHMM,
+    "context.time.weekday",
+    "context.time.date",
+)
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,15 @@ class Asked:
         not whole.
         """
         moment = self.policy.calendar.at(self.at)
-        subject, attributes = self.identity.subject, (*_ATTRIBUTES, "context.time.date", HHMM)
+        subject, minute = frozenset({self.identity.subject}), frozenset({moment.hhmm})
+        return self._question(moment, Mentions(subject, frozenset(_ATTRIBUTES), minute))
+
+    @property
+    def moment(self) -> Moment:
+        """What the policies can tell of its time: at equal ones they decide alike."""
+        return self._question(self.policy.calendar.at(self.at), self.policy.mentions).moment
+
+    def _question(self, moment: Moment, mentioned: Mentions) -> Question:
         return Question.ask(
             self.identity,
             device=self.device,
@@ -104,5 +121,5 @@ class Asked:
             assurance=self.assurance,
             risk=self.risk,
             moment=moment,
-            mentioned=Mentions(frozenset({subject}), frozenset(attributes), frozenset({moment.hhmm})),
+            mentioned=mentioned,
         )

@@ -59,7 +59,7 @@ def explain(
     )
     asked.question()  # refuses what cannot be asked
     decided_risk, decision = asked.decided()
-    parts = Probe(policy).look(replace(asked, risk=decided_risk))
+    parts = Probe.of(policy).look(replace(asked, risk=decided_risk))
     limits = tuple(_limits(asked))
     return Explanation(
         subject=identity.subject,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ztsession.policy.asked import Asked
 from ztsession.policy.attributes import ROLES_MAX
+from ztsession.policy.calendar import Calendar
 from ztsession.policy.catalog import RISKS
 from ztsession.policy.cedar_tree import nodes, path_of
 from ztsession.policy.compile import ASSURANCE_MAX
@@ -62,18 +63,26 @@ def _candidates(asked: Asked, trees: Sequence[pst.Template]) -> dict[str, list[N
         "posture": [Need(posture=lacking)] if lacking else [],
         "risk": [Need(risk=risk) for risk in better],
         "role": [Need(role=role) for role in islice(_roles(asked, trees), ROLES_TRIED_MAX)],
-        "time": list(islice(_moments(asked), MOMENTS_MAX)),
+        "time": list(_moments(asked)),
     }
     return {kind: needs for kind, needs in by_kind.items() if needs}
 
 
 def _moments(asked: Asked) -> Iterator[Need]:
-    calendar = asked.policy.calendar
-    for at in calendar.changes(asked.at, asked.at + HORIZON_S, asked.policy.mentions):
-        moment = calendar.at(at)
-        day, hour, minute = str(moment.date), *divmod(moment.hhmm, 100)
-        local = f"{day[:4]}-{day[4:6]}-{day[6:]} {hour:02}:{minute:02} {calendar.timezone}"
-        yield Need(at=int(at), local=local)
+    calendar, known = asked.policy.calendar, {asked.moment}
+    changes = calendar.changes(asked.at, asked.at + HORIZON_S, asked.policy.mentions)
+    for at in map(int, islice(changes, MOMENTS_MAX)):
+        moment = asked.changed(Need(at=at)).moment
+        # A moment that looks to the policies like an earlier one is not asked about again.
+        if moment not in known:
+            known.add(moment)
+            yield Need(at=at, local=_local(calendar, at))
+
+
+def _local(calendar: Calendar, at: int) -> str:
+    moment = calendar.at(at)
+    day, hour, minute = str(moment.date), *divmod(moment.hhmm, 100)
+    return f"{day[:4]}-{day[4:6]}-{day[6:]} {hour:02}:{minute:02} {calendar.timezone}"
 
 
 def _roles(asked: Asked, trees: Sequence[pst.Template]) -> Iterator[str]:

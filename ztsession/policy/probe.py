@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from ztsession.errors import PolicyError
@@ -60,6 +60,12 @@ class Probe:
     def __init__(self, policy: PolicySet) -> None:
         self._policy = policy
         self._clauses = [tuple(_clauses(tree)) for tree in policy.trees]
+
+    @staticmethod
+    @lru_cache(maxsize=1)
+    def of(policy: PolicySet) -> Probe:
+        """The probe of ``policy``, made anew only if another one was asked for meanwhile."""
+        return Probe(policy)
 
     def look(self, asked: Asked) -> list[Part]:
         """Put every part to Cedar, and return the policies whose heads fit, in the order of the statements.
