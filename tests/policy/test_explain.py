@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ztsession.errors import ConfigurationError, PolicyError
+from ztsession.policy import needs as searching
 from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.calendar import Calendar
 from ztsession.policy.catalog import Catalog
@@ -324,6 +325,36 @@ def test_what_would_help_is_the_least_that_does(
     told = why(f"permit (principal, action, resource) when {{ {condition} }};", "cancel", **changes)
     assert told.outcome in ("denied", "step-up")
     assert list(told.needs) == needs
+
+
+def test_no_role_is_told_to_a_subject_that_can_have_no_more() -> None:
+    """Whoever has as many roles as anybody can have is not told that one more would help."""
+    text = 'permit (principal, action, resource) when { principal.roles.contains("desk-head") };'
+    for held, needs in ((63, (Need(role="desk-head"),)), (64, ())):
+        roles = tuple(f"role-{number}" for number in range(held))
+        assert why(text, identity=SubjectAttributes("algo-7", "algorithm", roles)).needs == needs
+
+
+def test_the_search_for_what_would_help_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much there is to try, no more is asked than a stated number of times."""
+    asked = []
+    real = Case.compiled
+
+    def counted(case: Case, *rest: Any) -> Any:
+        asked.append(case)
+        return real(case, *rest)
+
+    monkeypatch.setattr(Case, "compiled", counted)
+    monkeypatch.setattr(searching, "TRIED_MAX", 100)
+    roles = "".join(f' || principal.roles.contains("r{number}")' for number in range(30))
+    minutes = "".join(f" || context.time.hhmm == {hour * 100 + 7}" for hour in range(24))
+    told = why(
+        f'permit (principal, action, resource) when {{ principal.desk == "fx" && (false{roles}{minutes}) }};',
+        risk="high",
+        posture=UNKNOWN,
+    )
+    assert told.needs == ()
+    assert len(asked) == 1 + 100
 
 
 def test_step_up_helps_and_says_with_how_much() -> None:

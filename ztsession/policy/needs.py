@@ -30,10 +30,11 @@ __all__ = ["HORIZON_S", "needs_of"]
 
 #: How far ahead a better time is looked for.
 HORIZON_S: Final = 7 * 86_400
-#: Moments and roles that are tried, and changes of one combination of kinds, so that an explanation ends.
+#: Moments that are looked at, roles that are tried, and changes that are asked about in all: explaining takes
+#: a second at worst, whatever the policies are. What is told holds all the same.
 MOMENTS_MAX: Final = 512
 ROLES_TRIED_MAX: Final = 16
-TRIED_MAX: Final = 1024
+TRIED_MAX: Final = 2048
 
 _ROLE_TESTS: Final = ("contains", "contains_any", "contains_all")
 
@@ -43,13 +44,14 @@ def needs_of(asked: Asked, trees: Sequence[pst.Template]) -> tuple[Need, ...]:
     if asked.outcome == "allowed":
         return ()
     by_kind = _candidates(asked, trees)
-    found: list[Need] = []
+    found, budget = list[Need](), iter(range(TRIED_MAX))
     for count in range(1, len(by_kind) + 1):
         for kinds in combinations(by_kind, count):
             if any(set(need.kinds) <= set(kinds) for need in found):
                 continue
             tried = map(_together, product(*(by_kind[kind] for kind in kinds)))
-            way = next((need for need in islice(tried, TRIED_MAX) if _helps(asked, need)), None)
+            affordable = (need for need, _ in zip(tried, budget, strict=False))
+            way = next((need for need in affordable if _helps(asked, need)), None)
             found += [] if way is None else [_smallest(asked, way)]
     return tuple(found)
 
