@@ -30,8 +30,8 @@ __all__ = ["HORIZON_S", "needs_of"]
 
 #: How far ahead a better time is looked for.
 HORIZON_S: Final = 7 * 86_400
-#: Moments that are looked at, roles that are tried, and changes that are asked about in all: explaining takes
-#: a second at worst, whatever the policies are. What is told holds all the same.
+#: Moments that are looked at, roles that are tried, and changes that are asked about in all, so that a search
+#: ends whatever the policies are. What the subject can show is asked about before these can run out.
 MOMENTS_MAX: Final = 512
 ROLES_TRIED_MAX: Final = 16
 TRIED_MAX: Final = 2048
