@@ -1,4 +1,4 @@
-"""``ztsession policy check``: a policy directory is tried before it is put in force."""
+"""``ztsession policy``: a policy directory is tried before it is put in force."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ztsession.cli.explain import explain
 from ztsession.errors import ConfigurationError
 from ztsession.identity.subjects import AllSubjects, FileSubjects
 from ztsession.identity.verifiers import IdentityVerifiers
@@ -20,6 +21,9 @@ __all__ = ["policy"]
 @click.group()
 def policy() -> None:
     """Work with policy directories."""
+
+
+policy.add_command(explain)
 
 
 @policy.command()

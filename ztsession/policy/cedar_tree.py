@@ -6,23 +6,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Final
 
-__all__ = ["COMPARISONS", "nodes", "path_of"]
+__all__ = ["COMPARISONS", "children", "nodes", "path_of"]
 
 #: The operators that compare two values.
 COMPARISONS: Final = ("eq", "not_eq", "less", "less_eq", "greater", "greater_eq")
 
 
 def nodes(node: object) -> Iterator[object]:
-    """Every node at and below ``node``; nodes are dataclasses that hold nodes, tuples and maps of nodes."""
+    """Every node at and below ``node``."""
     yield node
-    if is_dataclass(node) and not isinstance(node, type):
-        children: Sequence[object] = [getattr(node, field.name) for field in fields(node)]
-    elif isinstance(node, dict):
-        children = list(node.values())
-    else:
-        children = list(node) if isinstance(node, (tuple, list, frozenset, set)) else []
-    for child in children:
+    for child in children(node):
         yield from nodes(child)
+
+
+def children(node: object) -> Sequence[object]:
+    """What stands right below ``node``; nodes are dataclasses that hold nodes, tuples and maps of nodes."""
+    if is_dataclass(node) and not isinstance(node, type):
+        return [getattr(node, field.name) for field in fields(node)]
+    if isinstance(node, dict):
+        return list(node.values())
+    return list(node) if isinstance(node, (tuple, list, frozenset, set)) else []
 
 
 def path_of(node: object) -> str:
