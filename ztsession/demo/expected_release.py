@@ -6,11 +6,9 @@ from typing import Any, Final
 
 from ztsession.demo.developing import ARTIFACT
 from ztsession.demo.findings import Expectation, told
-from ztsession.demo.promotion import LabRun
 from ztsession.demo.refusals import Facts, counted
 from ztsession.demo.release_act import SOME
 from ztsession.demo.release_manager_role import DEVICE, SUBJECT
-from ztsession.wire.signature import Signed
 
 __all__ = ["RELEASE"]
 
@@ -34,23 +32,24 @@ def _in_production(facts: Facts) -> dict[str, str]:
 # ---- In the lab
 
 
-def _lab_run(facts: Facts) -> LabRun:
-    return LabRun.from_bytes(Signed.from_bytes(bytes.fromhex(facts["release"]["tried"]["evidence"])).body)
-
-
 def _tried(facts: Facts) -> bool:
-    tried, run = facts["release"]["tried"], _lab_run(facts)
+    tried = facts["release"]["tried"]
+    run = tried["runs"][0]
     return bool(
         tried["verdicts"] == {"OK": 1}
         and (tried["granted"]["subject"], tried["granted"]["environment"]) == ("algo-1", "test")
-        and (run.sha256.hex(), run.environment, run.faults) == (tried["sha256"], "test", 0)
-        and run.states > 0
+        and {run["artifact"]: run["sha256"]} == _in_production(facts)
+        and (run["environment"], run["faults"]) == ("test", 0)
+        and run["states"] > 0
     )
 
 
 def _tried_seen(facts: Facts) -> str:
-    run, environment = _lab_run(facts), facts["release"]["tried"]["granted"]["environment"]
-    return f"a session of {environment}; {run.states} recorded states, {run.faults} faults in its answers"
+    run, granted = facts["release"]["tried"]["runs"][0], facts["release"]["tried"]["granted"]
+    return (
+        f"a session of {granted['environment']}; {run['states']} recorded states, "
+        f"{run['faults']} faults in its answers"
+    )
 
 
 # ---- At production's door
@@ -98,12 +97,12 @@ def _promoted_seen(facts: Facts) -> str:
 
 
 def _by_whom(facts: Facts) -> bool:
-    """The gate's entry names a session, and the Authority's says what that session was."""
-    [entry], granted = _scene("stepped up", facts)["log"], facts["release"]["granted"][1]
-    done = (entry["event"], entry["artifact"], entry["sha256"], entry["source"], entry["target"])
-    [(artifact, digest)] = _in_production(facts).items()
+    """The gate's one entry names a session, and the Authority's says what that session was."""
+    entry, granted = _promotion_logged(facts), facts["release"]["granted"][1]
+    done = (entry["event"], {entry["artifact"]: entry["sha256"]}, entry["source"], entry["target"])
     return bool(
-        done == ("release.promoted", artifact, digest, "test", "prod")
+        len(_scene("stepped up", facts)["log"]) == 1
+        and done == ("release.promoted", _in_production(facts), "test", "prod")
         and all(entry[name] == granted[name] for name in ("session", "subject", "device"))
         and (granted["subject"], granted["device"]) == (SUBJECT, DEVICE)
         and (granted["environment"], granted["assurance"], granted["factor"]) == ("prod", 2, "totp")
@@ -112,12 +111,17 @@ def _by_whom(facts: Facts) -> bool:
 
 
 def _by_whom_seen(facts: Facts) -> str:
-    [entry], granted = _scene("stepped up", facts)["log"], facts["release"]["granted"][1]
+    entry, granted = _promotion_logged(facts), facts["release"]["granted"][1]
     return (
         f"{entry['event']} by {entry['subject']} on {entry['device']}; its session: "
         f"{granted['environment']}, assurance {granted['assurance']} by {granted['factor']}, "
         f"version {granted['version']} of the rules"
     )
+
+
+def _promotion_logged(facts: Facts) -> dict[str, Any]:
+    entry: dict[str, Any] = _scene("stepped up", facts)["log"][0]
+    return entry
 
 
 def _replayed(facts: Facts) -> bool:

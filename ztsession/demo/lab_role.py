@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -46,6 +47,8 @@ class Lab:
         """``packages``: the directory of this ``environment``'s."""
         self._packages, self._environment, self._states = packages, environment, states
         self._signer = SeedSigner(os.urandom(32))
+        #: What was signed for, in order.
+        self.runs: list[LabRun] = []
 
     @property
     def public_key(self) -> bytes:
@@ -63,6 +66,7 @@ class Lab:
             return Answer(session.sequence, "refused", b"")
         faults = faults_of(package, self._states)
         run = LabRun(asked.artifact, asked.sha256, self._environment, len(self._states), faults)
+        self.runs.append(run)
         return Answer(session.sequence, "done", Signed.make(self._signer, LAB_RUN_LABEL, run.encoded).encoded)
 
 
@@ -115,14 +119,15 @@ class LabRole:
         states = generated_states(seed, STATES) if quotes is None else read_states(Path(quotes))
         point = open_point("lab", **where)
         segment = point.authority.segment("lab")
-        lab = Lab(Path(packages), segment.environment, list(islice(states, STATES)))
-        self._calls = Calls(point, "lab.run", lab.run)
+        self._lab = Lab(Path(packages), segment.environment, list(islice(states, STATES)))
+        self._calls = Calls(point, "lab.run", self._lab.run)
         self._server = StreamServer(("127.0.0.1", 0), lambda source: self._calls)
-        return {"address": self._server.address, "public_key": lab.public_key.hex()}
+        return {"address": self._server.address, "public_key": self._lab.public_key.hex()}
 
-    def counts(self) -> dict[str, dict[str, int]]:
-        """What :class:`Calls` counts."""
-        return self._calls.counts()
+    def counts(self) -> dict[str, object]:
+        """What :class:`Calls` counts, and the runs."""
+        runs = [{**asdict(run), "sha256": run.sha256.hex()} for run in self._lab.runs]
+        return {**self._calls.counts(), "runs": runs}
 
     def close(self) -> None:
         """Stop."""

@@ -97,10 +97,12 @@ class ReleaseAct:
     def _try_out(self) -> dict[str, str]:
         digest = self._algorithm.ask("write_package", packages=str(self._packages))
         tried = self._algorithm.ask("try_package", digest=digest, lab=self._lab, **self._cast.where)
+        lab = self._cast.lab.ask("counts")
         self._facts["tried"] = {
             **tried,
             "sha256": digest,
-            "verdicts": self._cast.lab.ask("counts")["verdicts"],
+            "verdicts": lab["verdicts"],
+            "runs": lab["runs"],
             "granted": self._cast.authority.ask("granted", subject="algo-1")[-1],
         }
         return {
