@@ -22,14 +22,17 @@ PACKAGE_MAX_BYTES: Final = 64 * 1024
 def read_package(path: Path) -> bytes:
     """Return what is in a regular file of at most ``PACKAGE_MAX_BYTES``; EvidenceError for anything else."""
     try:
-        # Without O_NONBLOCK, opening a pipe would wait for somebody to write.
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(path, "rb", opener=_opened) as source:
+            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+                raise EvidenceError(f"the package {path.name} is no regular file")
+            package = source.read(PACKAGE_MAX_BYTES + 1)
     except OSError as error:
         raise EvidenceError(f"the package {path.name} cannot be read: {error.strerror}") from None
-    with os.fdopen(file, "rb") as source:
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            raise EvidenceError(f"the package {path.name} is no regular file")
-        package = source.read(PACKAGE_MAX_BYTES + 1)
     if len(package) > PACKAGE_MAX_BYTES:
         raise EvidenceError(f"the package {path.name} has more than {PACKAGE_MAX_BYTES} bytes")
     return package
+
+
+def _opened(path: str, flags: int) -> int:
+    # Without O_NONBLOCK, opening a pipe would wait for somebody to write.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
