@@ -394,7 +394,7 @@ def test_a_wrong_file_is_told_with_its_line(corner: Path, rows: bytes, says: str
 def test_interrupted_it_takes_its_processes_along(corner: Path, number: signal.Signals) -> None:
     """Ctrl-C or a request to terminate in the middle leaves neither processes nor files."""
     started = subprocess.Popen(
-        command("--messages", "2000000"),
+        command("--messages", "1000000"),
         cwd=HOME,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
