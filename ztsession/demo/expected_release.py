@@ -201,7 +201,7 @@ RELEASE: Final = (
         lambda facts: "; ".join(entry["cause"] for entry in _scene("changed", facts)["log"]),
     ),
     Expectation(
-        "with a signal against the manager's desktop no promotion passes, and cancels still do",
+        "after a signal against the manager's desktop promotion is refused, and cancels still pass",
         _at_risk,
         lambda facts: (
             f"release.promote: {counted(_scene('at risk', facts)['verdicts'])}; {told(_cancelled(facts))}"
