@@ -26,7 +26,7 @@ from ztsession.errors import TransportError
 
 #: Without a software TPM one act is left out.
 HAS_TPM = not what_is_missing()
-ROLES = 6 if HAS_TPM else 5
+ROLES = 9 if HAS_TPM else 8
 WANTED = [each for each in EXPECTATIONS if HAS_TPM or not each.act]
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "aapl-2012-06-21-top-of-book.csv.gz"
@@ -115,7 +115,8 @@ def test_everything_was_seen(outcome: Outcome) -> None:
     assert sum(outcome.facts["gateway"]["trader stepped up"]["orders.override"].values()) >= 10
     assert min(outcome.facts["accepted"]["trading"].values()) > 50
     assert set(outcome.skipped) == (set() if HAS_TPM else {"clearing"})
-    assert outcome.facts["cost"]["with"] > outcome.facts["cost"]["without"] > 0
+    assert sum(outcome.facts["release"]["at risk"]["verdicts"].values()) >= 1
+    assert min(outcome.facts["cost"]["with"], outcome.facts["cost"]["without"]) > 0
 
 
 def test_an_expectation_that_cannot_hold_makes_it_fail() -> None:
@@ -143,6 +144,18 @@ def set_to(path: str, value: Any) -> Callable[[Facts], None]:
         facts[last] = value
 
     return change
+
+
+def of_run(**values: Any) -> Callable[[Facts], None]:
+    return lambda facts: facts["release"]["tried"]["runs"][0].update(values)
+
+
+def in_log(name: str, value: str) -> Callable[[Facts], None]:
+    return lambda facts: facts["release"]["stepped up"]["log"][0].update({name: value})
+
+
+def of_session(**values: Any) -> Callable[[Facts], None]:
+    return lambda facts: facts["release"]["granted"][1].update(values)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +219,70 @@ def set_to(path: str, value: Any) -> Callable[[Facts], None]:
         (set_to("trader/same_code/causes", ["the second factor does not hold"]), "the same code"),
         (set_to("trader/same_code/authority", {"session.granted": 2}), "the same code"),
         (set_to("trader/same_code/after", []), "the same code"),
+        (set_to("release/tried/verdicts", {"NOT_PERMITTED": 1}), "tried in the lab"),
+        (set_to("release/tried/granted/environment", "prod"), "tried in the lab"),
+        (set_to("release/tried/granted/subject", "trader-1"), "tried in the lab"),
+        (set_to("release/tried/sha256", "00" * 32), "tried in the lab"),
+        (set_to("release/tried/runs", []), "tried in the lab"),
+        (of_run(artifact="market-maker-1"), "tried in the lab"),
+        (of_run(environment="prod"), "tried in the lab"),
+        (of_run(faults=1), "tried in the lab"),
+        (of_run(states=0), "tried in the lab"),
+        (set_to("release/both environments/causes", []), "of test and of prod"),
+        (set_to("release/both environments/causes", ["the signature does not hold"]), "of test and of prod"),
+        (set_to("release/test session/installations", {"OK": 1}), "with ticket and token of test"),
+        (set_to("release/test session/verdicts", {"NOT_PERMITTED": 1}), "with ticket and token of test"),
+        (set_to("release/test session/verdicts", {}), "with ticket and token of test"),
+        (set_to("release/test session/prod", {"x": "00"}), "with ticket and token of test"),
+        (set_to("release/asked outright/causes", []), "asked for outright"),
+        (set_to("release/asked outright/causes", ["busy"]), "asked for outright"),
+        (set_to("release/asked outright/prod", {"x": "00"}), "asked for outright"),
+        (set_to("release/by key/verdicts", {"OK": 1}), "asked to step up"),
+        (set_to("release/by key/installations", {"REFUSED": 1}), "asked to step up"),
+        (set_to("release/by key/prod", {"market-maker-2": "00"}), "asked to step up"),
+        (set_to("release/by key/log", [{"event": "release.promoted"}]), "asked to step up"),
+        (set_to("release/stepped up/verdicts", {"STEP_UP_REQUIRED": 1}), "after the step-up the package"),
+        (set_to("release/stepped up/installations", {"REFUSED": 1}), "after the step-up the package"),
+        (set_to("release/stepped up/prod", {}), "after the step-up the package"),
+        (set_to("release/stepped up/prod", {"market-maker-2": "00"}), "after the step-up the package"),
+        (set_to("release/stepped up/log", []), "who promoted it"),
+        (lambda facts: facts["release"]["stepped up"]["log"].append({}), "who promoted it"),
+        (in_log("event", "release.refused"), "who promoted it"),
+        (in_log("session", "00" * 16), "who promoted it"),
+        (in_log("subject", "algo-1"), "who promoted it"),
+        (in_log("device", "trading-host-1"), "who promoted it"),
+        (in_log("sha256", "00" * 32), "who promoted it"),
+        (in_log("source", "prod"), "who promoted it"),
+        (lambda facts: facts["release"]["granted"].pop(), "who promoted it"),
+        (of_session(environment="test"), "who promoted it"),
+        (of_session(assurance=1), "who promoted it"),
+        (of_session(factor=""), "who promoted it"),
+        (of_session(version=0), "who promoted it"),
+        (set_to("release/replayed/verdicts", {"OK": 1}), "sent once more"),
+        (set_to("release/replayed/verdicts", {"TOO_OLD": 1}), "sent once more"),
+        (set_to("release/replayed/log", [{"event": "release.promoted"}]), "sent once more"),
+        (set_to("release/replayed/prod", {}), "sent once more"),
+        (set_to("release/changed/verdicts", {"OK": 1, "REPLAYED": 1}), "changed after its test"),
+        (set_to("release/changed/log", []), "changed after its test"),
+        (lambda facts: facts["release"]["changed"]["log"].reverse(), "changed after its test"),
+        (
+            lambda facts: facts["release"]["changed"]["log"][1].update(event="release.promoted"),
+            "changed after its test",
+        ),
+        (set_to("release/changed/prod", {"market-maker-2": "00"}), "changed after its test"),
+        (set_to("release/at risk/verdicts", {"OK": 900}), "the manager's desktop"),
+        (set_to("release/at risk/verdicts", {"NOT_PERMITTED": 1}), "the manager's desktop"),
+        (set_to("release/modes", []), "the manager's desktop"),
+        (set_to("release/modes", ["SUSPENDED"]), "the manager's desktop"),
+        (set_to("release/standing", [["00", 2, "NORMAL"]]), "the manager's desktop"),
+        (
+            set_to("gateway/release manager at risk/orders.cancel", {"OK": 15, "STEP_UP_REQUIRED": 1}),
+            "the manager's desktop",
+        ),
+        (set_to("gateway/release manager at risk/orders.submit", {"OK": 1}), "the manager's desktop"),
         (set_to("algorithm/replies", {"OK": 5, "BAD_TAG": 1}), "every reply"),
         (set_to("core_refusals", {}), "the core counted"),
+        (set_to("release/core", {}), "the core counted"),
         (set_to("audit", {}), "the audit log"),
         (set_to("exit_statuses/gateway", -9), "every process ended"),
         (set_to("exit_statuses", {}), "every process ended"),
@@ -319,7 +394,7 @@ def test_a_wrong_file_is_told_with_its_line(corner: Path, rows: bytes, says: str
 def test_interrupted_it_takes_its_processes_along(corner: Path, number: signal.Signals) -> None:
     """Ctrl-C or a request to terminate in the middle leaves neither processes nor files."""
     started = subprocess.Popen(
-        command("--messages", "2000000"),
+        command("--messages", "1000000"),
         cwd=HOME,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -140,6 +140,11 @@ def test_page_floods(tmp_path: Path) -> None:
     works("floods", tmp_path)
 
 
+def test_page_release_gate(tmp_path: Path) -> None:
+    """A promotion that is refused in six ways, and one that passes."""
+    works("release-gate", tmp_path)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_what_is_not_run_names_what_exists(page: str) -> None:
     """Blocks that need hands or hardware parse, and import only names that are there."""

@@ -1,5 +1,6 @@
 """``ztsession demo``: a trading desk's processes on loopback, a device that turns bad, a service that turns
-against its neighbour, a person who steps up, and a host that was booted with something else.
+against its neighbour, a person who steps up, a host that was booted with something else, and a package on its
+way from test into production.
 """
 
 from __future__ import annotations

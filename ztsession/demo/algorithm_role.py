@@ -16,6 +16,7 @@ from typing import Any
 import ztsession as zts
 from ztsession.client.transport import Transport
 from ztsession.demo.control import Control
+from ztsession.demo.developing import Developing
 from ztsession.demo.lines import MarketDataLine, OrderLine, operation_of
 from ztsession.demo.messages import Side
 from ztsession.demo.renewing import Renewing
@@ -36,7 +37,7 @@ _PROGRESS_S = 0.2
 
 class AlgorithmRole:
     """Commands: prepare, connect, trade, some_orders, press_on, reauthenticate, probe_old, rest,
-    many_orders, counts, tapped.
+    many_orders, counts, tapped; and those of ``developing``.
     """
 
     def __init__(self, control: Control) -> None:
@@ -44,6 +45,7 @@ class AlgorithmRole:
         self._identity = zts.Ed25519Identity.generate(SUBJECT)
         device = zts.DevicePosture.generate(DEVICE)
         self._device = zts.DevicePosture(DEVICE, device.signing_seed, measure=self._measure)
+        self.developing = Developing(self._identity, self._device)
         self._tampered = False
         self._orders = Orders(_INSTRUMENT, _ACCOUNT)
         self._quoter = Quoter(self._orders)
@@ -234,5 +236,10 @@ if __name__ == "__main__":
             "many_orders": role.many_orders,
             "counts": role.counts,
             "tapped": role.tapped,
+            "write_package": role.developing.write_package,
+            "try_package": role.developing.try_package,
+            "ask_both": role.developing.ask_both,
+            "knock_with_test": role.developing.knock_with_test,
+            "ask_outright": role.developing.ask_outright,
         }
     )

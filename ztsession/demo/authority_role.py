@@ -20,7 +20,10 @@ from ztsession.server import StreamServer
 __all__ = ["AuthorityRole"]
 
 #: What is told of a granted session.
-_TOLD = ("assurance", "credential", "factor", "posture", "renewed")
+_TOLD = (
+    *("session", "subject", "device", "assurance", "credential", "factor", "posture", "renewed"),
+    *("environment", "version"),
+)
 
 
 class AuthorityRole:
@@ -41,7 +44,8 @@ class AuthorityRole:
             "root": self._authority.root.hex(),
             "ticket_key": self._authority.ticket_key.hex(),
             "segment_keys": {
-                name: str(self._authority.segment_key_file(name)) for name in ("orders", "market-data")
+                name: str(self._authority.segment_key_file(name))
+                for name in self._authority.decider.policies.current.catalog.segments
             },
         }
 
@@ -68,7 +72,9 @@ class AuthorityRole:
     def signal(self, device: str) -> dict[str, object]:
         """A detector reports that the device's posture drifted: MEDIUM, which restricts its sessions."""
         given_ns = time.monotonic_ns()
-        drift = zts.Signal("drift-1", "posture-drift", zts.Level.MEDIUM, "edr", time.time(), device=device)
+        drift = zts.Signal(
+            f"drift-{device}", "posture-drift", zts.Level.MEDIUM, "edr", time.time(), device=device
+        )
         changes = self._authority.signal(drift)
         return {"given_ns": given_ns, "modes": [change.after.name for change in changes]}
 

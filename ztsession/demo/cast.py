@@ -15,7 +15,7 @@ from ztsession.demo.host_tpm import what_is_missing
 from ztsession.demo.refusals import Facts
 from ztsession.demo.staging import Stage
 
-__all__ = ["Cast", "Watch"]
+__all__ = ["Cast", "Watch", "less"]
 
 
 class Watch(Protocol):
@@ -39,6 +39,9 @@ class Cast:
         self.market_data = children.start("market_data_role")
         self.algorithm = children.start("algorithm_role")
         self.trader = children.start("trader_role")
+        self.lab = children.start("lab_role")
+        self.release_gate = children.start("release_gate_role")
+        self.release_manager = children.start("release_manager_role")
         self.clearing: Child | None = None
         missing = what_is_missing()
         if missing:
@@ -60,11 +63,11 @@ class Cast:
         result = play(*arguments, **more)
         after = self.gateway.ask("counts")
         self.facts["gateway"][act] = {
-            operation: _less(counts, before["verdicts"][operation])
+            operation: less(counts, before["verdicts"][operation])
             for operation, counts in after["verdicts"].items()
         }
-        self.facts["accepted"][act] = _less(after["accepted"], before["accepted"])
-        self.facts["installed"][act] = _less(after["installations"], before["installations"])
+        self.facts["accepted"][act] = less(after["accepted"], before["accepted"])
+        self.facts["installed"][act] = less(after["installations"], before["installations"])
         return result
 
     def look(self) -> dict[str, Any]:
@@ -84,10 +87,11 @@ class Cast:
         """What has changed since that look."""
         after = self.look()
         changed = {
-            name: _less(after[name], before[name]) for name in ("verdicts", "installations", "authority")
+            name: less(after[name], before[name]) for name in ("verdicts", "installations", "authority")
         }
         return {**changed, "book_unchanged": before["book"] == after["book"]}
 
 
-def _less(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+def less(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+    """Counts of what came to those of before."""
     return dict(Counter(after) - Counter(before))

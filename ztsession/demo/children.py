@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -74,15 +75,21 @@ class Child:
             raise TransportError(f"{self.role} was done before it had begun")
         return said["progress"]
 
-    def end(self, *, at_once: bool = False) -> int:
-        """Hang up, wait, and insist if it must be; the exit status."""
+    def hang_up(self, *, at_once: bool = False) -> None:
+        """Tell it to end, without waiting for that."""
         assert self.process.stdin is not None  # noqa: S101
-        try:
-            if at_once:
-                self.process.terminate()
+        if at_once:
+            self.process.terminate()
+        # What could not be written any more is nothing that it would still read.
+        with suppress(OSError):
             self.process.stdin.close()
+
+    def end(self) -> int:
+        """Hang up, wait, and insist if it must be; the exit status."""
+        self.hang_up()
+        try:
             return self.process.wait(_FAREWELL_S)
-        except (OSError, subprocess.TimeoutExpired):
+        except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()
 
@@ -125,11 +132,13 @@ class Children:
         return child
 
     def end(self, *, at_once: bool = False) -> dict[str, int]:
-        """End all, the last first; exit status by role."""
+        """End all at the same time; exit status by role."""
         statuses = {}
+        for child in self._children:
+            child.hang_up(at_once=at_once)
         while self._children:
             child = self._children[-1]
-            statuses[child.role] = child.end(at_once=at_once)
+            statuses[child.role] = child.end()
             self._children.pop()
         return statuses
 

@@ -16,6 +16,7 @@ from ztsession.demo.cast import Cast, Watch
 from ztsession.demo.children import Children
 from ztsession.demo.clearing_act import ClearingAct
 from ztsession.demo.expectations import EXPECTATIONS, Expectation, Facts, Finding, judge
+from ztsession.demo.release_act import ReleaseAct
 from ztsession.demo.staging import Stage
 from ztsession.demo.trader_act import TraderAct
 
@@ -79,6 +80,7 @@ class _Play:
         self._options, self._cast, self._facts = options, cast, cast.facts
         self._watch, self._algorithm = cast.watch, cast.algorithm
         self._clearing = None if cast.clearing is None else ClearingAct(cast, cast.clearing)
+        self._release = ReleaseAct(cast)
 
     def run(self) -> Facts:
         self._open()
@@ -93,6 +95,7 @@ class _Play:
         TraderAct(self._cast).play()
         if self._clearing is not None:
             self._clearing.play()
+        self._release.play()
         self._cost()
         self._close()
         return self._facts
@@ -105,7 +108,7 @@ class _Play:
         file = None if options.quotes is None else str(options.quotes)
         wanted = options.messages or (0 if file else MESSAGES_DEFAULT)
         cast.market_data.tell("load", quotes=file, seed=options.seed, messages=wanted)
-        parties = [self._algorithm.ask("prepare"), cast.trader.ask("prepare")]
+        parties = [self._algorithm.ask("prepare"), cast.trader.ask("prepare"), self._release.prepare()]
         cast.stage.enrol([*parties, *([] if self._clearing is None else [self._clearing.prepare()])])
         authority = cast.authority.ask("open", state=str(cast.stage.state), policy=str(cast.stage.policy))
         facts["states"] = cast.market_data.answer()
@@ -113,6 +116,7 @@ class _Play:
         gateway = cast.gateway.ask("open", **cast.stage.service("orders", authority))
         data = cast.market_data.ask("open", **cast.stage.service("market-data", authority))
         cast.meet(authority, gateway)
+        self._release.open(authority, file, options.seed)
         self._watch.act("The algorithm connects: identity, device posture, a session in each of two segments")
         facts["connected"] = self._algorithm.ask("connect", market_data=data["address"], **cast.where)
 
@@ -181,6 +185,7 @@ class _Play:
             cast.market_data.ask("counts"),
             self._algorithm.ask("counts"),
         )
+        self._release.close()
         facts["core_refusals"] = cast.gateway.ask("counts")["core"]
         facts["audit"] = cast.authority.ask("audit")
         facts["renewed"] = [granted["renewed"] for granted in cast.authority.ask("granted", subject=_SUBJECT)]

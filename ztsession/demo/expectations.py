@@ -5,14 +5,17 @@ Those of the acts that have a file of their own stand beside them, in ``expected
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from ztsession.demo.expected_clearing import CLEARING
+from ztsession.demo.expected_release import RELEASE
 from ztsession.demo.expected_trader import TRADER
 from ztsession.demo.findings import Expectation, Finding, judge, told
 from ztsession.demo.refusals import ATTACKS, Attack, Facts, counted, was_refused, what_was_seen
+from ztsession.demo.release_act import SCENES
 
 __all__ = ["EXPECTATIONS", "Expectation", "Facts", "Finding", "judge"]
 
@@ -140,27 +143,36 @@ def _attack_accepted_nothing(facts: Facts) -> bool:
 
 
 def _core_agrees(facts: Facts) -> bool:
-    counted: dict[str, int] = {}
-    for by_operation in facts["gateway"].values():
-        for verdicts in by_operation.values():
-            for verdict, count in verdicts.items():
-                counted[verdict] = counted.get(verdict, 0) + count
-    counted.pop("OK")
-    return bool(counted == facts["core_refusals"])
+    """At the order gateway, and at the release gate."""
+    at_gateway = [verdicts for act in facts["gateway"].values() for verdicts in act.values()]
+    at_gate = [facts["release"][scene]["verdicts"] for scene in SCENES]
+    return bool(
+        _refused(at_gateway) == facts["core_refusals"] and _refused(at_gate) == facts["release"]["core"]
+    )
+
+
+def _refused(parts: Sequence[dict[str, int]]) -> dict[str, int]:
+    refused: Counter[str] = Counter()
+    for verdicts in parts:
+        refused.update(verdicts)
+    refused.pop("OK")
+    return refused
 
 
 def _audited(facts: Facts) -> bool:
     audit, clearing = facts["audit"], 0 if "clearing" in facts["skipped"] else 2
     # The algorithm's first session, its renewal and two re-authentications; the trader's two, and a step-up.
-    granted = 4 + 3 + clearing
-    # Who posed as the algorithm, a wrong code, and a used one.
-    modes = len(facts["drift"]["modes"])
-    wanted = {"session.granted": granted, "signal": 1, "session.mode": modes, "handshake.refused": 3}
+    # One of test, and the release manager's with a step-up.
+    granted = 4 + 3 + clearing + 3
+    # Who posed as the algorithm, a wrong code, and a used one; the algorithm's two ways into production.
+    modes = len(facts["drift"]["modes"]) + len(facts["release"]["modes"])
+    wanted = {"session.granted": granted, "signal": 2, "session.mode": modes, "handshake.refused": 5}
     return all(audit[event] == count for event, count in wanted.items())
 
 
 def _all_ended(facts: Facts) -> bool:
     roles = {"authority", "gateway", "market-data", "algorithm", "trader"}
+    roles |= {"lab", "release-gate", "release-manager"}
     with_tpm = set() if "clearing" in facts["skipped"] else {"clearing", "tpm"}
     statuses = facts["exit_statuses"]
     return statuses.keys() == roles | with_tpm and not any(statuses.values())
@@ -258,10 +270,15 @@ EXPECTATIONS: Final[tuple[Expectation, ...]] = (
     ),
     *TRADER,
     *CLEARING,
+    *RELEASE,
     Expectation(
         "every reply that the algorithm used was verified", _replies_verified, _fact("algorithm/replies")
     ),
-    Expectation("the core counted every refusal", _core_agrees, _fact("core_refusals")),
+    Expectation(
+        "the core counted every refusal",
+        _core_agrees,
+        lambda facts: f"{counted(facts['core_refusals'])}; release gate: {counted(facts['release']['core'])}",
+    ),
     Expectation("the audit log tells the story", _audited, _fact("audit")),
     Expectation(
         "every process ended by itself",

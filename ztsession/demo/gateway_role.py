@@ -19,11 +19,10 @@ from ztsession.demo.control import Control
 from ztsession.demo.cost import CostMeter
 from ztsession.demo.latency import summarise, timer_cost_ns
 from ztsession.demo.messages import REASONS, Kind, OrderReply, Status, encode, is_signed, join, split
-from ztsession.demo.service import open_point
+from ztsession.demo.service import handle_in, open_point
 from ztsession.enforcement import EnforcementPoint
-from ztsession.errors import Denied, SessionEnded, WireError
+from ztsession.errors import Denied, SessionEnded
 from ztsession.server import StreamServer
-from ztsession.tickets import InstallAnswer
 
 __all__ = ["UNSIGNED", "Gateway", "GatewayRole"]
 
@@ -73,12 +72,8 @@ class Gateway:
     def install(self, request: bytes) -> tuple[bytes, int | None]:
         """Take a ticket; the answer, and the new session's handle."""
         answer = self.point.exchange(request)
-        try:
-            handle = InstallAnswer.from_bytes(answer).handle
-        except WireError:
-            self.installations["REFUSED"] += 1
-            return answer, None
-        self.installations["OK"] += 1
+        handle = handle_in(answer)
+        self.installations["REFUSED" if handle is None else "OK"] += 1
         return answer, handle
 
     def _answer(self, token: bytes, body: bytes, caller: int | None) -> tuple[bytes, bytes]:

@@ -19,6 +19,7 @@ from ztsession.demo.director import Outcome
 from ztsession.demo.expectations import Facts
 from ztsession.demo.latency import EDGES_NS
 from ztsession.demo.lines import CREDIT
+from ztsession.demo.release_act import SCENES
 from ztsession.demo.strategy import CANCEL_EVERY, QUIET_STATES
 
 __all__ = ["ConsoleWatch", "console", "show"]
@@ -28,10 +29,18 @@ _BAR_WIDTH = 48
 
 #: The acts, by what they are about.
 _GATEWAY_COLUMNS = {
-    "trading": ("trading", "trading again", "after", "orders to watch", "orders to settle"),
+    "trading": (
+        "trading",
+        "trading again",
+        "after",
+        "orders to watch",
+        "orders to settle",
+        "orders to cancel",
+    ),
     "bad device": ("device bad", "still bad", "put right"),
     "attack": ("attack",),
-    "trader": (
+    "people": (
+        "release manager at risk",
         "trader by key",
         "trader after a wrong code",
         "trader stepped up",
@@ -126,6 +135,7 @@ def _verdicts(facts: Facts) -> Table:
         for title, of in _GATEWAY_COLUMNS.items()
         if title not in facts["skipped"]
     }
+    columns["release gate:\npromotions"] = _summed(facts["release"][scene]["verdicts"] for scene in SCENES)
     columns["market data:\ncalls"] = facts["market_data"]["verdicts"]
     columns["algorithm:\nstates"] = facts["algorithm"]["market_data"]
     columns["algorithm:\nreplies"] = facts["algorithm"]["replies"]
@@ -196,6 +206,10 @@ def _times(facts: Facts) -> Table:
         ]["renewed"],
         "the trader connects: a key, a desktop; installed at the gateway": facts["trader"]["connected"],
         "the trader steps up: a one-time code in the channel, two round trips": facts["trader"]["step_up"],
+        "a package is tried in the lab, in a process of its own": facts["release"]["tried"],
+        "it is promoted: verified, held against its test, logged and put into prod": facts["release"][
+            "promotion"
+        ],
     }
     if "clearing" not in facts["skipped"]:
         rows["clearing connects: an X.509-SVID, a quote of its TPM in software"] = facts["clearing"][

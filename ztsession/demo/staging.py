@@ -20,8 +20,17 @@ class Stage:
     def __init__(self, base: Path) -> None:
         self.logs, self.state, self.policy = base / "logs", base / "authority", base / "policy"
         self.clearing = base / "clearing"
-        self._services = {"orders": base / "gateway", "market-data": base / "market-data"}
-        for directory in (self.logs, self.policy, self.clearing, *self._services.values()):
+        self._services = {
+            "orders": base / "gateway",
+            "market-data": base / "market-data",
+            "lab": base / "lab",
+            "release": base / "release-gate",
+        }
+        self.release_log = self._services["release"] / "audit.jsonl"
+        #: Where packages lie, a directory for each environment.
+        self.environments = base / "environments"
+        homes = (self.logs, self.policy, self.clearing, *self._services.values(), self.environments)
+        for directory in (*homes, self.environments / "test", self.environments / "prod"):
             directory.mkdir(mode=0o700)
         for source in files("ztsession.demo").joinpath("policy").iterdir():
             (self.policy / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")

@@ -12,9 +12,10 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ztsession as zts
+from ztsession.demo.authenticator import Authenticator
 from ztsession.demo.control import Control
 from ztsession.demo.lines import OrderLine
 from ztsession.demo.messages import CancelOrder, LookOrder, OverrideOrder, Side
@@ -24,9 +25,6 @@ from ztsession.integrations.stream import SocketTransport
 from ztsession.mfa.prover import TotpProver
 from ztsession.posture.collector import collect
 
-if TYPE_CHECKING:
-    from pyotp import TOTP
-
 __all__ = ["DESK", "SUBJECT", "TraderRole"]
 
 SUBJECT, DEVICE, DESK = "trader-1", "trading-desktop-1", "market-making"
@@ -35,7 +33,6 @@ _INSTRUMENT, _ACCOUNT = b"DEMO", b"market-making-1"
 _SCOPES = ("orders.look", "orders.cancel", "orders.override", "orders.refusal")
 #: Far above what the algorithm gives its orders.
 _FIRST_ID = 1 << 32
-_STEP_S, _STEP_ENDS_S = 30, 1.0
 
 
 class TraderRole:
@@ -44,6 +41,7 @@ class TraderRole:
     def __init__(self) -> None:
         self._identity = zts.Ed25519Identity.generate(SUBJECT)
         self._device = zts.DevicePosture.generate(DEVICE)
+        self._app = Authenticator()
         self._ids = count(_FIRST_ID)
 
     def prepare(self) -> dict[str, object]:
@@ -55,17 +53,8 @@ class TraderRole:
         }
 
     def scan(self, uri: str) -> str:
-        """Take the secret into the app, as off the operator's screen; the code that shows it has arrived."""
-        import pyotp
-
-        parsed = pyotp.parse_uri(uri)
-        assert isinstance(parsed, pyotp.TOTP)  # noqa: S101 - the Authority offers no other
-        self._app: TOTP = parsed
-        # A code is good once. With the one that has just gone by, the present one is left for the step-up.
-        left_s = _STEP_S - time.time() % _STEP_S
-        if left_s < _STEP_ENDS_S:
-            time.sleep(left_s)
-        return self._app.at(int(time.time()) - _STEP_S)
+        """Take the secret into the app; the code that shows it has arrived."""
+        return self._app.scan(uri)
 
     def connect(self, authority: list[Any], gateway: list[Any], root: str) -> dict[str, object]:
         """A session by key and desktop alone, installed at the gateway."""
@@ -87,16 +76,14 @@ class TraderRole:
 
     def wrong_code(self) -> None:
         """Show a code that is none."""
-        now_s = int(time.time())
-        right = {self._app.at(now_s + _STEP_S * step) for step in range(-2, 3)}
-        wrong = iter([next(code for code in map("{:06}".format, count()) if code not in right)])
+        wrong = iter([self._app.wrong_code()])
         # Asked again, the person declines.
         with suppress(StepUpRequired, HandshakeError):
             self._session = self._session.step_up(mfa=TotpProver(lambda: next(wrong, "")))
 
     def step_up(self) -> dict[str, object]:
         """Show the present code in the channel, and install what comes of it; how long that took."""
-        self._code = self._app.now()
+        self._code = self._app.code()
         began_ns = time.perf_counter_ns()
         self._session = self._session.step_up(mfa=TotpProver(lambda: self._code))
         took_ns = time.perf_counter_ns() - began_ns
