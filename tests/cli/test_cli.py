@@ -211,6 +211,23 @@ def test_an_authority_serves_handshakes_until_told_to_stop(tmp_path: Path, polic
     assert "Traceback" not in rest
 
 
+def test_a_served_authority_watches_its_policies(tmp_path: Path, policy: Path) -> None:
+    """A broken version is refused, out loud, without anybody having to send a signal."""
+    with serving(tmp_path / "state", policy) as authority:
+        try:
+            assert authority.stdout is not None
+            assert authority.stderr is not None
+            authority.stdout.readline()
+            whole = (policy / "catalog.toml").read_text()
+            (policy / "catalog.toml").write_text("version = 2\n")
+            said = next(line for line in authority.stderr if "was not taken" in line)
+            assert "catalog.toml:1: version: expected version = 1" in said
+            (policy / "catalog.toml").write_text(whole)
+        finally:
+            authority.send_signal(signal.SIGTERM)
+        assert authority.wait(20) == 0
+
+
 def test_an_ipv6_address_is_told_as_listen_takes_it() -> None:
     """In brackets, so that address and port can be told apart; a path and IPv4 stay as they are."""
     from ztsession.cli import authority

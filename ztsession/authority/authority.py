@@ -40,10 +40,12 @@ from ztsession.authority.rotation import Rotation
 from ztsession.authority.rulebook import RuleBook
 from ztsession.authority.rules import read_rules
 from ztsession.authority.watching import PolicyWatcher
+from ztsession.authority.why import explain_session
 from ztsession.bus.change import Change
 from ztsession.errors import ConfigurationError, SessionEnded, WireError
 from ztsession.limits import OVERLAP_S
-from ztsession.policy.catalog import Segment
+from ztsession.policy.catalog import RISKS, Segment
+from ztsession.policy.explanation import Explanation
 from ztsession.policy.grant import Grant
 from ztsession.risk.engine import ModeChange, RiskEngine
 from ztsession.risk.levels import Mode
@@ -314,6 +316,16 @@ class Authority:
         """Why a session is in its mode, in one line."""
         return self.risk.session(session).explain()
 
+    def explain_operation(self, session: bytes, operation: str) -> Explanation:
+        """Why a session (16-byte id) may or may not do ``operation`` by the rules in force, and what would
+        help; what it holds of rules of before, less of it perhaps, is in its grants.
+
+        SessionEnded when it is not live, ConfigurationError for an operation that there is not.
+        """
+        record = self.session(session)
+        risk = RISKS[record.mode]
+        return explain_session(self.decider, record, record.basis, operation, risk=risk, now=self._clock())
+
     def reload(self) -> None:
         """Read policies, subjects and devices again; on any error all the old ones stay and the error names
         the place. Live sessions lose at once what the new rules do not allow them; those of subjects,
@@ -322,14 +334,20 @@ class Authority:
         """
         self.rules.reload()
 
-    def watch(self, *, every_s: float = 1.0) -> None:
-        """From now on :meth:`reload` whenever the policy directory has changed, until :meth:`close`.
+    def watch(self, *, every_s: float = 1.0, after: Callable[[], None] = lambda: None) -> None:
+        """From now on :meth:`reload` whenever the policy directory has changed, until :meth:`close`;
+        ``after`` is called when that was done.
 
         What is refused is told in the log and in the audit log, and tried again when it has changed.
         """
         if self._directory is None:
             raise ConfigurationError("this Authority was not opened from a directory")
-        watcher = PolicyWatcher(self._directory, self.reload, every_s=every_s)
+
+        def take() -> None:
+            self.reload()
+            after()
+
+        watcher = PolicyWatcher(self._directory, take, every_s=every_s)
         self._owned.insert(0, watcher.close)
 
     @property

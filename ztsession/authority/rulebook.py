@@ -129,7 +129,6 @@ class RuleBook:
         return ended
 
     def _refuse(self, error: ConfigurationError) -> None:
-        _log.error("new rules were refused and the old ones stay: %s", error)
         try:
             self._audit.record("policy.refused", cause=str(error)[:512])
         except AuditError as unrecorded:

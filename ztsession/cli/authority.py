@@ -40,8 +40,16 @@ for command in (export_segment, keys, reseal, rotate):
 @click.option(
     "--listen", default="127.0.0.1:7443", show_default=True, metavar="HOST:PORT", help="Port 0: any."
 )
+@click.option(
+    "--watch/--no-watch",
+    default=True,
+    show_default=True,
+    help="Read the policy directory again when it has changed.",
+)
 @unlocking
-def serve(state: Path, policy: Path, listen: str, unlock_key: Path | None, passphrase: bool) -> None:
+def serve(
+    state: Path, policy: Path, listen: str, watch: bool, unlock_key: Path | None, passphrase: bool
+) -> None:
     """Serve handshakes and change feeds until SIGINT or SIGTERM; SIGHUP reads the policy directory again."""
     from ztsession.authority import Authority
     from ztsession.authority.keys import KEYS_FILE
@@ -57,6 +65,8 @@ def serve(state: Path, policy: Path, listen: str, unlock_key: Path | None, passp
     with telling(), Authority.open(state, policy=policy, unlock=unlock) as opened:
         _make_segment_keys(opened)
         signal.signal(signal.SIGHUP, lambda *_: _reload(opened))
+        if watch:
+            opened.watch(after=lambda: _make_segment_keys(opened))
         with StreamServer(address, opened.connection) as server:
             click.echo(f"listening on {_shown(server.address)}")
             click.echo(f"root key, for clients: {opened.root.hex()}")
