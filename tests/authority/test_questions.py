@@ -247,6 +247,31 @@ def test_time_is_the_one_of_the_question_or_now(house: Any, authority: zts.Autho
     assert questions.now()(asking(at=at_noon)).permitted
 
 
+@pytest.mark.parametrize("target", [{"subject": "algo-7"}, {"device": "host-1"}])
+def test_what_stands_against_subject_or_device_counts_whatever_is_assumed(
+    authority: zts.Authority, questions: Questions, target: dict[str, str]
+):
+    """A signal that no evidence answers makes the risk at least what it would be in a session."""
+
+    def tell(level: zts.Level) -> None:
+        sent = zts.Signal(level.name, "credential-compromise", level, "detector", time.time(), **target)
+        authority.signal(sent)
+
+    rule, here = questions.now(), {"device": "host-1", "risk": "low"}
+    assert rule(asking("submit", **here)).permitted
+    tell(zts.Level.MEDIUM)
+    refused = rule(asking("submit", **here))
+    assert (refused.outcome, "stands against" in refused.why) == (DENIED, True)
+    assert rule(asking("cancel", **here)).permitted
+    assert "stands" not in rule(asking("submit", device="host-1", risk="medium")).why
+    assert rule(asking("submit", "algo-7", device="host-2")).permitted is ("device" in target)
+    tell(zts.Level.HIGH)
+    assert rule(asking("cancel", **here)).outcome == DENIED
+    assert rule(asking("cancel-all", **here)).permitted
+    tell(zts.Level.CRITICAL)
+    assert "no session" in rule(asking("cancel-all", **here)).why
+
+
 def test_what_is_answered_is_what_a_session_is_granted(
     house: Any, authority: zts.Authority, questions: Questions
 ):

@@ -1,9 +1,10 @@
 """From a question of another tool to a decision, by the same policies that sessions are granted by.
 
 A question says who would do what where, and in what circumstances. What is known of the subject is looked up
-here and never taken from the question, or whoever asks could give anybody a role. The circumstances are the
-asker's word, and the answer is worth as much as that: it tells what a session in these circumstances would be
-granted. Only a question about a live session has them from this Authority, and its answer is what an
+here and never taken from the question, or whoever asks could give anybody a role; so is what stands against
+the subject and the device, or he could call a stolen credential a good one. The other circumstances are the
+asker's word, and the answer is worth as much as that: it tells what a session in these circumstances may do.
+Only a question about a live session has all of them from this Authority, and its answer is what an
 enforcement point would say to that session now.
 
 An answer is "permitted" for one reason alone: everything was found, evaluated without an error and allowed.
@@ -29,7 +30,7 @@ from ztsession.policy.catalog import RISKS, Operation, Segment
 from ztsession.policy.compile import ASSURANCE_MAX, Case
 from ztsession.policy.grant import Grant
 from ztsession.posture.items import ITEMS, UNKNOWN
-from ztsession.risk.levels import Mode
+from ztsession.risk.levels import MODE_OF, Mode
 from ztsession.store.records import SessionRecord
 from ztsession.wire.names import is_name
 
@@ -58,6 +59,7 @@ STEP_UP, REAUTHENTICATE = "step-up", "reauthenticate"
 OUTCOMES: Final = (PERMITTED, STEP_UP, REAUTHENTICATE, DENIED, FAILED)
 
 WHY_MAX: Final = 512
+_STANDING: Final = "a signal stands against the subject or the device"
 _UNKNOWN_POSTURE: Final = MappingProxyType(dict.fromkeys(ITEMS, UNKNOWN))
 
 Rule = Callable[["AccessQuestion"], "Ruling"]
@@ -73,7 +75,7 @@ class Entity(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What is assumed where no session says it. ``assurance``: 1 to 3; ``posture``: a word for each item;
-    ``risk``: a word of ``RISKS``; ``at``: Unix seconds, None for now.
+    ``risk``: at least, a word of ``RISKS``; ``at``: Unix seconds, None for now.
     """
 
     assurance: int = 1
@@ -175,6 +177,17 @@ class _Sitting:
     # ---- In circumstances that are the asker's word
 
     def _of_circumstances(
+        self, subject: Subject, segment: Segment, operation: Operation, given: Circumstances
+    ) -> Ruling:
+        standing = MODE_OF[self._authority.risk.standing(subject.name, given.device)]
+        if standing is Mode.REVOKED:
+            return Ruling(DENIED, f"{_STANDING}: there would be no session")
+        risk = max(RISKS.index(given.risk), standing)
+        ruling = self._at_risk(subject, segment, operation, replace(given, risk=RISKS[risk]))
+        known_worse = not ruling.permitted and risk > RISKS.index(given.risk)
+        return replace(ruling, why=f"{ruling.why}; {_STANDING}") if known_worse else ruling
+
+    def _at_risk(
         self, subject: Subject, segment: Segment, operation: Operation, given: Circumstances
     ) -> Ruling:
         at = self._now if given.at is None else given.at

@@ -121,14 +121,11 @@ class AccessEvaluations:
 
     def route(self, path: str) -> Route | None:
         """What answers requests for this path, None if they are not for here."""
-        match path:
-            case "/access/v1/evaluation":
-                return partial(self._evaluate, self._one)
-            case "/access/v1/evaluations":
-                return partial(self._evaluate, self._several)
-            case "/.well-known/authzen-configuration" if self._url:
-                return self._metadata
-        return None
+        if path == _EVALUATION:
+            return partial(self._evaluate, self._one)
+        if path == _EVALUATIONS:
+            return partial(self._evaluate, self._several)
+        return self._metadata if path == _METADATA and self._url else None
 
     def identified(self, request: Request, answer: Answer) -> Answer:
         """The answer with the request's own identifier (section 10.1.3), if it is a harmless one."""
@@ -173,7 +170,7 @@ class AccessEvaluations:
             with self._counting:
                 self._refused += 1
             # Anybody can cause this, as often as he likes.
-            _log.debug("a caller without a token of any was refused, from %r", request.source)
+            _log.debug("somebody without a caller's token was refused, from %r", request.source)
             raise Problem(401, "a caller's token is needed", ("www-authenticate", "Bearer"))
         _log.debug("%s asks, from %r", caller, request.source)
 
