@@ -386,6 +386,19 @@ def test_what_was_narrowed_before_anybody_listened_is_known(house: Any, authorit
     assert len(early._taken) == 301
 
 
+def test_what_was_taken_once_does_not_come_back(house: Any, authority: zts.Authority, questions: Questions):
+    """Two changes of one profile leave what both of them leave."""
+    session = house.connect(authority)
+    profile = granted(authority, session).profile_digest()
+    authority.narrow(profile, [0b101, 0b101, 0])
+    assert questions.now()(asking("submit", session=session.id)).permitted
+    authority.narrow(profile, [0b110, 0b110, 0])
+    for listening in (questions, Questions(authority)):
+        rule = listening.now()
+        found = {name: rule(asking(name, session=session.id)).permitted for name in OPERATIONS[:3]}
+        assert found == {"submit": False, "amend": False, "cancel": True}
+
+
 def test_changed_rules_take_from_a_session_and_from_a_profile(house: Any, authority: zts.Authority):
     """What a change of the rules takes holds for its session or profile, and so do its step-ups."""
     one, other = house.connect(authority), house.connect(authority)
@@ -438,11 +451,13 @@ def test_a_session_that_was_revoked_meanwhile_is_over(
     house: Any, authority: zts.Authority, questions: Questions, monkeypatch: pytest.MonkeyPatch
 ):
     """Between looking it up and asking for its risk there is no moment in which it lives on."""
-    session = house.connect(authority)
-    found = authority.session(session.id)
-    authority.revoke(session.id)
-    monkeypatch.setattr(authority, "session", lambda _: found)
-    assert questions.now()(asking(session=session.id)).outcome == DENIED
+    revoked, hit = house.connect(authority), house.connect(authority)
+    found = {each.id: authority.session(each.id) for each in (revoked, hit)}
+    authority.revoke(revoked.id)
+    authority.signal(signal(hit.id, zts.Level.CRITICAL))
+    monkeypatch.setattr(authority, "session", found.get)
+    for over in (revoked.id, hit.id):
+        assert questions.now()(asking("cancel-all", session=over)).outcome == DENIED
 
 
 @pytest.mark.parametrize("known", ["engine", "record"])

@@ -705,6 +705,15 @@ def test_two_tokens_are_none(shared: Asking):
     assert shared(more={"Authorization": shared.headers["authorization"]}).status == 401
 
 
+def test_no_token_is_nobodys(house: Any, authority: zts.Authority):
+    """The digest of nothing lets nobody in."""
+    asking = house.keep(Asking(authority))
+    nothing = hashlib.sha256(b"").hexdigest()
+    asking.authzen._callers = AccessEvaluations(authority, callers={"gateway": nothing})._callers
+    for authorization in ("", "Bearer ", "Bearer"):
+        assert asking(headers={**asking.headers, "authorization": authorization}).status == 401
+
+
 def test_every_caller_is_compared_in_constant_time(
     house: Any, authority: zts.Authority, monkeypatch: pytest.MonkeyPatch
 ):
@@ -822,7 +831,7 @@ def test_an_address_that_is_no_identifier_is_refused(authority: zts.Authority, u
     ],
 )
 def test_a_harmless_identifier_comes_back_with_every_answer(shared: Asking, given: str, echoed: bool):
-    """Section 10.1.3, whatever the answer is; what is not harmless is left out, and answered all the same."""
+    """Whatever the answer is; what is not harmless is left out, and answered all the same."""
     for more, status in (({}, 200), ({"content-encoding": "gzip"}, 415), ({"Authorization": "x"}, 401)):
         said = shared(more={"x-request-id": given, **more})
         assert said.status == status

@@ -128,7 +128,7 @@ class AccessEvaluations:
         return self._metadata if path == _METADATA and self._url else None
 
     def identified(self, request: Request, answer: Answer) -> Answer:
-        """The answer with the request's own identifier (section 10.1.3), if it is a harmless one."""
+        """The answer with the request's own identifier (X-Request-ID), if it is a harmless one."""
         named = request.headers.get("x-request-id", [])
         if self.route(request.path) is None or len(named) != 1 or not _REQUEST_ID.fullmatch(named[0]):
             return answer
@@ -180,7 +180,8 @@ class AccessEvaluations:
         for name, digest in self._callers.items():
             if hmac.compare_digest(digest, presented):
                 found = name
-        return found
+        # No token is nobody's, also where an operator entered the digest of nothing.
+        return found if token else None
 
     # ---- In a worker's thread
 
