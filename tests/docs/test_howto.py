@@ -121,6 +121,13 @@ def test_page_transports(tmp_path: Path) -> None:
     works("transports", tmp_path)
 
 
+def test_page_authzen(tmp_path: Path) -> None:
+    """Questions of a caller with a token, about circumstances and about a session."""
+    for needed in ("uvicorn", "httpx"):
+        pytest.importorskip(needed, reason=f"the page needs {needed}")
+    works("authzen", tmp_path)
+
+
 def test_page_authority_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unlocking, all three rotations, and a token of SoftHSM2's."""
     pytest.importorskip("pkcs11", reason="the page needs python-pkcs11")

@@ -139,6 +139,10 @@ class Decider:
         """Whether a subject of this name is enrolled, in the file or at run time."""
         return self._subjects.named(subject) is not None
 
+    def subject(self, name: str) -> Subject | None:
+        """The subject of this name, None if nobody of that name is enrolled."""
+        return self._subjects.named(name)
+
     def factors(self, identity: VerifiedIdentity) -> list[str]:
         """The second factors that this subject has; only people have any."""
         if self.second_factors is None or identity.kind != "human":

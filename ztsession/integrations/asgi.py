@@ -5,6 +5,8 @@
     POST /v1/feed                               one question of an enforcement point
     POST /v1/segments/{segment}/installation    one ticket to install
 
+and those of :mod:`ztsession.integrations.authzen`, if they are asked for.
+
 Bodies are the protocol's own messages as ``application/octet-stream``, and a refusal of the protocol is such
 a message too, with status 200: HTTP carries the protocol and has no say in it. HTTP's own statuses are for
 what never reached it, and their few words tell a stranger nothing. Whatever a request may hold (memory, a
@@ -21,7 +23,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from ztsession.client.transport import Transport, hang_up
 from ztsession.errors import Overloaded
@@ -40,6 +43,9 @@ from ztsession.integrations.asgi_request import (
 from ztsession.integrations.conversations import Conversations, Held
 from ztsession.integrations.shares import Shares
 from ztsession.integrations.workers import WORKERS, Workers, feed_request
+
+if TYPE_CHECKING:
+    from ztsession.integrations.authzen import AccessEvaluations
 
 __all__ = ["AuthorityApp"]
 
@@ -63,13 +69,16 @@ class AuthorityApp:
         authority: Connects | None = None,
         points: Mapping[str, Transport] | None = None,
         *,
+        authzen: AccessEvaluations | None = None,
         workers: int = WORKERS,
         requests_max: int = REQUESTS_MAX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``points``: by segment, enforcement points that take installations here. Without an Authority there
-        are only those. One source has a sixteenth of ``requests_max`` at once.
+        are only those. ``authzen`` answers questions of other tools. One source has a sixteenth of
+        ``requests_max`` at once.
         """
+        self._authzen = authzen
         self._authority, self._points = authority, dict(points or {})
         share = max(1, requests_max // 16)
         self._workers = Workers(workers=workers, per_source_max=share)
@@ -90,6 +99,8 @@ class AuthorityApp:
         """End every conversation; the server's lifespan does it, too."""
         self._conversations.close()
         self._workers.close()
+        if self._authzen is not None:
+            self._authzen.close()
 
     # ---- HTTP
 
@@ -114,6 +125,8 @@ class AuthorityApp:
         except Exception:
             _log.exception("a request could not be answered")
             answer = Problem(500, "this could not be answered").answer
+        if self._authzen is not None:
+            answer = self._authzen.identified(request, answer)
         try:
             await answer.send(send, request)
         except OSError as error:
@@ -130,6 +143,9 @@ class AuthorityApp:
             self._shares.give_back(request.source)
 
     def _route(self, request: Request) -> Callable[[Request], Awaitable[Answer]]:
+        asked = self._authzen.route(request.path) if self._authzen is not None else None
+        if asked is not None:
+            return partial(asked, workers=self._workers)
         match request.path.split("/"):
             case ["", "v1", "handshake"] if self._authority is not None:
                 route = self._handshake
