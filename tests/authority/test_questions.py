@@ -4,6 +4,7 @@ more.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 import ztsession as zts
-from ztsession.authority import taken
+from ztsession.authority.hearing import Heard
 from ztsession.authority.questions import (
     DENIED,
     FAILED,
@@ -26,11 +27,12 @@ from ztsession.authority.questions import (
     Entity,
     Questions,
 )
-from ztsession.authority.taken import KEPT_US, Taken
 from ztsession.bus.change import Change
+from ztsession.bus.taken import GENERATION_US
 from ztsession.errors import Denied, PolicyError, ReauthRequired, StepUpRequired, StoreError
 from ztsession.policy.engine import PolicySet
 from ztsession.policy.grant import Grant
+from ztsession.policy.tighten import Less
 from ztsession.posture.items import ITEMS
 from ztsession.store.sqlite import SqliteStore
 
@@ -380,10 +382,10 @@ def test_what_was_narrowed_before_anybody_listened_is_known(house: Any, authorit
     for questions in (early, late):
         assert questions.now()(asking(session=session.id)).outcome == DENIED
     with_hundreds = [authority.narrow(number.to_bytes(32, "big"), [0, 0, 0]) for number in range(300)]
-    assert len(Taken(authority)) == len(with_hundreds) + 1
+    assert len(Heard(authority)) == len(with_hundreds) + 1
     early.close()
     authority.narrow(b"n" * 32, [0, 0, 0])
-    assert len(early._taken) == 301
+    assert len(early._heard) == 301
 
 
 def test_what_was_taken_once_does_not_come_back(house: Any, authority: zts.Authority, questions: Questions):
@@ -414,24 +416,25 @@ def test_changed_rules_take_from_a_session_and_from_a_profile(house: Any, author
     assert questions.now()(asking("cancel", session=other.id)).outcome == DENIED
 
 
-def test_D6_changes_of_single_sessions_are_forgotten_with_them(
-    authority: zts.Authority, monkeypatch: pytest.MonkeyPatch
-):
-    """Revoked, renewed or a day old: nothing of it is kept; a narrowed profile is kept for good."""
-    monkeypatch.setattr(taken, "_SPARE", 8)
-    held, everything, began = Taken(authority), [2**64 - 1] * 3, 1_900_000_000_000_000
-    held._take(Change.narrow(b"n" * 32, [1, 0, 0], sent_at=began))
-    for number in range(100):
-        session = number.to_bytes(16, "big")
-        held._take(Change.tighten(b"p" * 32, everything, 1, session=session, sent_at=began))
-        held._take(Change.retire(session) if number % 2 else Change.revoke(session))
-    assert len(held) == 1
-    for number in range(100):
-        at = began + number * KEPT_US // 10
-        session = number.to_bytes(16, "big")
-        held._take(Change.tighten(b"p" * 32, everything, 1, session=session, sent_at=at))
-    assert len(held) < 40
-    assert b"n" * 32 in held._losses
+def test_D6_what_rules_took_is_forgotten_when_its_sessions_must_be_over(authority: zts.Authority):
+    """A day's changes are kept and those of before are not; a narrowed profile is kept for good."""
+    heard, everything, began = Heard(authority), [2**64 - 1] * 3, 1_900_000_000_000_000
+    heard._take(Change.narrow(b"n" * 32, [1, 0, 0], sent_at=began))
+    for number in range(1000):
+        at, session = began + number * GENERATION_US // 10, number.to_bytes(16, "big")
+        heard._take(Change.tighten(b"p" * 32, everything, 1, session=session, sent_at=at))
+    assert 10 <= len(heard) <= 22
+    assert heard._taken.of_profile(b"n" * 32) == Less((1, 0, 0))
+
+
+def test_after_its_hour_a_session_is_answered_by_what_lasts(house: Any, authority: zts.Authority):
+    """What a grant gave for a time is denied after it, as its point denies it."""
+    grant = granted(authority, house.connect(authority))
+    heard, ends = Heard(authority), grant.issued_at + 60
+    timed = dataclasses.replace(grant, until=ends, lasting=[0b100, 0, 0])
+    assert heard.left_of(timed, ends - 1).allowed == tuple(grant.allowed)
+    assert heard.left_of(timed, ends).allowed == (0b100, 0, 0)
+    assert heard.left_of(grant, ends).allowed == tuple(grant.allowed)
 
 
 def test_a_session_that_is_over_may_do_nothing(house: Any, authority: zts.Authority, questions: Questions):

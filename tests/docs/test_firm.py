@@ -204,7 +204,7 @@ def grant_of(name: str, segment: str, when: str, assurance: int = 2) -> Grant:
 def test_grants_end_when_the_page_says() -> None:
     """A grant of Tuesday morning ends when the hour would change it, and in the lab no hour does."""
     sentence = re.search(
-        r"A grant that `([\w-]+)` gets on Tuesday at (\d\d:\d\d) ends at (\d\d:\d\d), one of `([\w-]+)` at "
+        r"A grant that `([\w-]+)` gets on Tuesday at (\d\d:\d\d) is whole until (\d\d:\d\d), one of `([\w-]+)` until "
         r"(\d\d:\d\d) and one of `(\w+)` at (\d\d:\d\d)",
         " ".join(TEXT.split()),
     )

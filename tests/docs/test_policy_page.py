@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -55,6 +56,18 @@ def read(directory: Path) -> Any:
 
 
 # ---- What is shown
+
+
+def test_every_command_prints_what_the_page_shows() -> None:
+    """The console blocks of the page, run as they stand, and the output below each."""
+    shown = blocks(PAGE)
+    commands = [at for at, block in enumerate(shown) if block.kind == "console"]
+    assert commands
+    for at in commands:
+        program = [sys.executable, "-m", *shown[at].text.removeprefix("$ ").split()]
+        ran = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert ran.stdout == shown[at + 1].text
+        assert "Traceback" not in ran.stderr
 
 
 def test_every_snippet_of_the_page_stands_in_the_examples() -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from ztsession.bus.change import Change
 from ztsession.bus.feed import CHANGES_MAX, FeedAnswer, FeedRequest, read_answer
+from ztsession.bus.taken import GENERATION_US
 from ztsession.clock import FakeClock
 from ztsession.enforcement import EnforcementPoint
-from ztsession.enforcement.modes import GENERATION_US
 from ztsession.errors import (
     InstallationError,
     NotPermitted,

@@ -21,8 +21,8 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from ztsession.authority.authority import Authority
+from ztsession.authority.hearing import Heard
 from ztsession.authority.judged import NO_DEVICE, Basis
-from ztsession.authority.taken import Taken
 from ztsession.errors import ConfigurationError, SessionEnded, ZtsError
 from ztsession.identity.subjects import Subject
 from ztsession.policy.attributes import SubjectAttributes
@@ -122,22 +122,22 @@ class Questions:
     def __init__(self, authority: Authority, *, clock: Callable[[], float] = time.time) -> None:
         """For an Authority of this process; ``clock`` gives Unix seconds."""
         self._authority, self._clock = authority, clock
-        self._taken = Taken(authority)
+        self._heard = Heard(authority)
 
     def now(self) -> Rule:
         """The rules that are in force now, as they are at this moment, to put any number of questions to."""
-        return _Sitting(self._authority, self._taken, self._clock()).rule
+        return _Sitting(self._authority, self._heard, self._clock()).rule
 
     def close(self) -> None:
         """Stop listening to the Authority."""
-        self._taken.close()
+        self._heard.close()
 
 
 class _Sitting:
     """One version of the rules, and one moment."""
 
-    def __init__(self, authority: Authority, taken: Taken, now: float) -> None:
-        self._authority, self._taken, self._now = authority, taken, now
+    def __init__(self, authority: Authority, heard: Heard, now: float) -> None:
+        self._authority, self._heard, self._now = authority, heard, now
         self._decider = authority.decider
         self._policies = self._decider.policies.current
 
@@ -270,7 +270,7 @@ class _Sitting:
         if mode is Mode.REVOKED:
             return Ruling(DENIED, "the session is revoked")
         bit = 1 << grant.operations[what][0]
-        left = self._taken.left_of(grant)
+        left = self._heard.left_of(grant, self._now)
         if not left.allowed[mode] & bit:
             helps = {Mode.RESTRICTED: STEP_UP, Mode.SUSPENDED: REAUTHENTICATE}.get(mode, DENIED)
             why = f"the session may not do {what} while it is {mode.name}"
@@ -296,5 +296,5 @@ def _grant_in(record: SessionRecord, segment: str) -> Grant | None:
 def _ends_at(record: SessionRecord, grant: Grant) -> int:
     # The record ends with the last of its segments, and one of them may be over before.
     basis = Basis.from_bytes(record.basis)
-    ends = (record.expires_at, basis.authenticated_at + grant.lifetime_s, basis.until, grant.until)
+    ends = (record.expires_at, basis.authenticated_at + grant.lifetime_s, basis.until)
     return min(at for at in ends if at)

@@ -16,9 +16,9 @@ from ztsession._core import Table
 from ztsession._records import Profile
 from ztsession.bus.change import Change
 from ztsession.bus.feed import FeedRequest, FeedSource, read_answer
+from ztsession.bus.taken import Taken, name_of
 from ztsession.enforcement.believed import Believed
 from ztsession.enforcement.modes import KnownModes
-from ztsession.enforcement.taken import Taken, name_of
 from ztsession.errors import TableFull, ZtsError
 from ztsession.limits import LEASE_US, OVERLAP_S
 from ztsession.policy.tighten import EVERYTHING, Less
@@ -168,13 +168,10 @@ class Listener:
             self._table.shorten(handle, OVERLAP_S * 1_000_000)
 
     def _narrow(self, change: Change) -> None:
-        less = Less.of(change.allowed)
-        self._taken.narrow(change.profile, less)
-        self.take(change.profile, less)
+        self.take(change.profile, self._taken.take(change))
 
     def _tighten(self, change: Change) -> None:
-        less = Less.of(change.allowed, change.step_up)
-        self._taken.tighten(change.profile, change.session, less)
+        less = self._taken.take(change)
         if not change.session:
             self.take(change.profile, less)
             return

@@ -7,14 +7,10 @@ was heard goes into the younger, and when that is older than any session can get
 
 from __future__ import annotations
 
-from typing import Final
-
+from ztsession.bus.taken import GENERATION_US
 from ztsession.risk.levels import Mode
 
-__all__ = ["GENERATION_US", "KnownModes"]
-
-#: A session lives for a day at most; an hour for clocks that do not agree.
-GENERATION_US: Final = 25 * 3600 * 1_000_000
+__all__ = ["KnownModes"]
 
 
 class KnownModes:

@@ -1,4 +1,4 @@
-"""What was taken from decisions, also from those that are not installed here yet.
+"""What was taken from decisions, also from those that are yet to be seen.
 
 A ticket that was granted before may be presented after; what was taken meanwhile must be missing from it from
 the start. What an operator took from a profile stays taken. What new rules took concerns sessions of before
@@ -7,12 +7,17 @@ alone: it is forgotten when none of them can live any more, or this memory would
 
 from __future__ import annotations
 
-from ztsession.enforcement.modes import GENERATION_US
+from typing import Final
+
+from ztsession.bus.change import Change
 from ztsession.policy.tighten import EVERYTHING, Less
 from ztsession.wire import canonical
 from ztsession.wire.digest import digest
 
-__all__ = ["Taken", "name_of"]
+__all__ = ["GENERATION_US", "Taken", "name_of"]
+
+#: A session lives for a day at most; an hour for clocks that do not agree.
+GENERATION_US: Final = 25 * 3600 * 1_000_000
 
 #: A profile's digest, and the session that alone is meant or none.
 _Place = tuple[bytes, bytes]
@@ -31,16 +36,19 @@ class Taken:
         """How many entries are remembered."""
         return len(self._for_good) + len(self._younger) + len(self._elder)
 
-    def narrow(self, profile: bytes, less: Less) -> None:
-        """An operator took something from a profile (32-byte digest), for good."""
-        self._for_good[profile] = self._for_good.get(profile, EVERYTHING) & less
-
-    def tighten(self, profile: bytes, session: bytes, less: Less) -> None:
-        """New rules took something from a profile, or from one session (16-byte id) of it."""
-        place = profile, session
-        # Into the younger generation whole: what it adds to must not be forgotten before it.
-        self._younger[place] = self._recent(place) & less
-        self._elder.pop(place, None)
+    def take(self, change: Change) -> Less:
+        """Remember what a "narrow" or a "tighten" takes, and return it; nothing for any other change."""
+        less = Less.of(change.allowed, change.step_up)
+        if change.what == "narrow":
+            self._for_good[change.profile] = self._for_good.get(change.profile, EVERYTHING) & less
+        elif change.what == "tighten":
+            place = change.profile, change.session
+            # Into the younger generation whole: what it adds to must not be forgotten before it.
+            self._younger[place] = self._recent(place) & less
+            self._elder.pop(place, None)
+        else:
+            return EVERYTHING
+        return less
 
     def of_profile(self, profile: bytes) -> Less:
         """What is left of a profile to every session of it."""
@@ -51,7 +59,7 @@ class Taken:
         return self._recent((profile, session))
 
     def age(self, now_us: int) -> None:
-        """Let time pass; ``now_us`` is session time."""
+        """Let time pass; ``now_us`` is read off one clock."""
         if self._began_us is None:
             self._began_us = now_us
         elif now_us - self._began_us >= GENERATION_US:

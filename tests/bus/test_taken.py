@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ztsession.enforcement.modes import GENERATION_US
-from ztsession.enforcement.taken import Taken, name_of
+from ztsession.bus.change import Change
+from ztsession.bus.taken import GENERATION_US, Taken, name_of
 from ztsession.policy.tighten import EVERYTHING, Less
 
 PROFILE, SESSION = b"p" * 32, b"s" * 16
@@ -17,12 +17,13 @@ LESS = st.builds(lambda a, b, c, d: Less((a, b, c), d), BITS, BITS, BITS, BITS)
 def test_what_was_taken_adds_up() -> None:
     """An operator's narrowing and new rules take from a profile together, from one session on top of it."""
     taken = Taken()
-    taken.narrow(PROFILE, Less((7, 3, 1)))
-    taken.tighten(PROFILE, b"", Less((14, 15, 15), 2))
-    taken.tighten(PROFILE, SESSION, Less((4, 4, 4)))
-    taken.tighten(PROFILE, SESSION, Less((12, 0, 0), 8))
+    taken.take(Change.narrow(PROFILE, [7, 3, 1]))
+    taken.take(Change.tighten(PROFILE, [14, 15, 15], 2))
+    taken.take(Change.tighten(PROFILE, [4, 4, 4], 0, session=SESSION))
+    taken.take(Change.tighten(PROFILE, [12, 0, 0], 8, session=SESSION))
     assert taken.of_profile(PROFILE) == Less((6, 3, 1), 2)
     assert taken.of_session(PROFILE, SESSION) == Less((4, 0, 0), 8)
+    assert taken.take(Change.heartbeat(number=1)) == EVERYTHING
     assert taken.of_profile(b"q" * 32) == taken.of_session(PROFILE, b"t" * 16) == EVERYTHING
 
 
@@ -31,13 +32,13 @@ def test_new_rules_are_remembered_for_as_long_as_a_session_of_before_can_live() 
     anew with each change; what an operator took is never forgotten (D6).
     """
     taken = Taken()
-    taken.narrow(PROFILE, Less((7, 3, 1)))
+    taken.take(Change.narrow(PROFILE, [7, 3, 1]))
     taken.age(0)
-    taken.tighten(PROFILE, b"", Less((6, 3, 1)))
-    taken.tighten(PROFILE, SESSION, Less((4, 4, 4)))
+    taken.take(Change.tighten(PROFILE, [6, 3, 1], 0))
+    taken.take(Change.tighten(PROFILE, [4, 4, 4], 0, session=SESSION))
     taken.age(GENERATION_US)
     assert len(taken) == 3
-    taken.tighten(PROFILE, SESSION, Less((12, 4, 4)))
+    taken.take(Change.tighten(PROFILE, [12, 4, 4], 0, session=SESSION))
     taken.age(2 * GENERATION_US)
     assert taken.of_profile(PROFILE) == Less((7, 3, 1))
     assert taken.of_session(PROFILE, SESSION) == Less((4, 4, 4))
