@@ -53,10 +53,11 @@ _POWERS = {2**n - 1: f"2^{n} - 1" for n in (32, 53, 63, 64)} | {2**32: "2^32"}
 
 def declared() -> dict[str, tuple[str, str]]:
     """Module and class of every message that the package declares, by kind; read off the sources, because
-    some modules need what may not be installed.
+    some modules need what may not be installed. What the demo's services say to each other is no protocol.
     """
     found: dict[str, tuple[str, str]] = {}
-    for path in sorted((ROOT / "ztsession").rglob("*.py")):
+    paths = sorted((ROOT / "ztsession").rglob("*.py"))
+    for path in (each for each in paths if each.parent.name != "demo"):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         found |= {kind: (module, name) for name, kind in _CLASS.findall(path.read_text("utf-8"))}
     return found

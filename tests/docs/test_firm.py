@@ -201,11 +201,11 @@ def grant_of(name: str, segment: str, when: str, assurance: int = 2) -> Grant:
     return grant
 
 
-def test_grants_end_when_the_page_says() -> None:
-    """A grant of Tuesday morning ends when the hour would change it, and in the lab no hour does."""
+def test_grants_are_whole_until_the_page_says() -> None:
+    """A grant of Tuesday morning is whole until the hour would change it, and in the lab no hour does."""
     sentence = re.search(
-        r"A grant that `([\w-]+)` gets on Tuesday at (\d\d:\d\d) is whole until (\d\d:\d\d), one of `([\w-]+)` until "
-        r"(\d\d:\d\d) and one of `(\w+)` at (\d\d:\d\d)",
+        r"A grant that `([\w-]+)` gets on Tuesday at (\d\d:\d\d) is whole until (\d\d:\d\d), one of "
+        r"`([\w-]+)` until (\d\d:\d\d) and one of `(\w+)` until (\d\d:\d\d)",
         " ".join(TEXT.split()),
     )
     assert sentence is not None
