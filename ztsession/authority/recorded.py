@@ -7,7 +7,6 @@ change must also be told how much was not looked at.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,7 +31,6 @@ __all__ = ["Tally", "live_sessions", "logged_sessions"]
 _GRANTED: Final = "session.granted"
 #: Without these an entry does not tell its question: it was written by an older version.
 _QUESTION: Final = frozenset({"kind", "roles", "desk", "posture", "scopes", "decisions"})
-_SEGMENTS_MAX: Final = 256
 #: Unix seconds that calendars can count with.
 _TIME_MAX: Final = 2.0**36
 
@@ -122,7 +120,7 @@ def _session(entry: Mapping[str, Any]) -> Recorded | None:
         return None
     if not isinstance(decisions, list) or not all(map(_is_decision, decisions)):
         return None
-    if not _is_rest(entry) or max(len(decisions), len(entry["scopes"])) > max(_SEGMENTS_MAX, SCOPES_MAX):
+    if not _is_rest(entry) or len(entry["scopes"]) > SCOPES_MAX:
         return None
     try:
         who = SubjectAttributes(entry["subject"], entry["kind"], tuple(entry["roles"]), entry["desk"])
@@ -155,7 +153,7 @@ def _is_rest(entry: Mapping[str, Any]) -> bool:
     posture, at, assurance = entry["posture"], entry.get("time"), entry.get("assurance")
     if not isinstance(posture, dict) or posture.keys() != set(ITEMS) or not _words(posture.values()):
         return False
-    if type(at) not in (int, float) or not math.isfinite(at) or not 0 <= at <= _TIME_MAX:
+    if not isinstance(at, int | float) or not 0 <= at <= _TIME_MAX:
         return False
     return is_name(entry["device"]) and type(assurance) is int and 1 <= assurance <= 3
 

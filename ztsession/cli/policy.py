@@ -1,4 +1,4 @@
-"""``ztsession policy check``: a policy directory is tried before it is put in force."""
+"""``ztsession policy``: a policy directory is checked, and tried, before it is put in force."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from ztsession.cli.graph import graph
+from ztsession.cli.lint import lint
+from ztsession.cli.simulate import simulate
 from ztsession.errors import ConfigurationError
 from ztsession.identity.subjects import AllSubjects, FileSubjects
 from ztsession.identity.verifiers import IdentityVerifiers
@@ -20,6 +23,11 @@ __all__ = ["policy"]
 @click.group()
 def policy() -> None:
     """Work with policy directories."""
+
+
+policy.add_command(graph)
+policy.add_command(lint)
+policy.add_command(simulate)
 
 
 @policy.command()

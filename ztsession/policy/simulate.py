@@ -116,7 +116,7 @@ def simulate(new: PolicySet, sessions: Iterable[Recorded], old: PolicySet | None
     ConfigurationError for more than ``CASES_MAX`` different cases.
     """
     cases, counts = _cases(new, sessions, old)
-    differences: Counter[tuple[Any, ...]] = Counter()
+    differences: Counter[tuple[str, str, Outcome, Outcome, str]] = Counter()
     failures: Counter[tuple[str, str, str]] = Counter()
     for key, session in cases.items():
         answered = _answered(new, session, old)
@@ -126,8 +126,8 @@ def simulate(new: PolicySet, sessions: Iterable[Recorded], old: PolicySet | None
             if side.error:
                 failures[session.subject, side.of, side.error] += counts[key]
     return Simulation(
-        tuple(sorted(Difference(*each, number) for each, number in differences.items())),
-        tuple(sorted(Failure(*each, number) for each, number in failures.items())),
+        tuple(sorted(Difference(*each, sessions=number) for each, number in differences.items())),
+        tuple(sorted(Failure(*each, sessions=number) for each, number in failures.items())),
         sum(counts.values()),
         len(cases),
     )
