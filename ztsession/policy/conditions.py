@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ztsession.errors import PolicyError
@@ -139,7 +140,8 @@ def _cut(clause: pst.Clause) -> Clauses:
 # ---- What a clause asks about
 
 
-def _topics(clause: pst.Clause) -> set[str]:
+@lru_cache(maxsize=4096)
+def _topics(clause: pst.Clause) -> frozenset[str]:
     from cedarpy import pst
 
     found = list(nodes(clause))
@@ -153,7 +155,7 @@ def _topics(clause: pst.Clause) -> set[str]:
     for whole in _WHOLE:
         if paths.count(whole) > sum(path.startswith(f"{whole}.") for path in paths):
             named |= {f"posture.{item}" for item in ITEMS}
-    return named
+    return frozenset(named)
 
 
 def _topics_of(path: str) -> Sequence[str]:

@@ -120,7 +120,8 @@ def named_in(clauses: Iterable[pst.Clause], topic: str) -> tuple[str, ...]:
 
 def covers(clauses: Sequence[pst.Clause], known: AbstractSet[str] = frozenset()) -> bool:
     """Whether clauses that hold for no question of the domain hold for none at all."""
-    return all(_is_plain(clauses, topic) for topic in _OPEN if topic not in known)
+    asked = topics(clauses) - known
+    return all(_is_plain(clauses, topic) for topic in _OPEN if topic in asked)
 
 
 # ---- Names

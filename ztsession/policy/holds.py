@@ -25,6 +25,7 @@ from ztsession.posture.trust import trust_vector
 
 if TYPE_CHECKING:
     import cedarpy
+    from cedarpy import pst
 
 __all__ = ["QUESTIONS_MAX", "Holding", "Possible", "as_known"]
 
@@ -65,8 +66,9 @@ class Holding:
         self.domain: Final = Domain(policy.catalog, policy.calendar)
         self._policy, self._most = policy, questions_max
         self._tried: dict[tuple[Clauses, Any], Possible] = {}
+        self._targets: dict[Clauses, frozenset[Operation]] = {}
 
-    def possible(self, clauses: Iterable[Any], known: Asked | None = None) -> Possible:
+    def possible(self, clauses: Iterable[pst.Clause], known: Asked | None = None) -> Possible:
         """Whether all ``clauses`` can hold together, of questions in which ``known`` is as it is."""
         known = known or {}
         tried = [self._part(part, known) for part in parts(clauses, known.keys())]
@@ -79,6 +81,16 @@ class Holding:
             found |= each.asked
         return Possible(found)
 
+    def targets(self, clauses: Iterable[pst.Clause]) -> frozenset[Operation]:
+        """The operations that ``clauses`` do not exclude by those of them that ask about nothing else."""
+        what = tuple(clause for clause in clauses if topics([clause]) == {TARGET})
+        if what not in self._targets:
+            every = [{TARGET: operation} for operation in self.domain.targets]
+            answers = _Asking(what, self._policy, self.domain.targets[0]).answers(every)
+            pairs = zip(self.domain.targets, answers, strict=True)
+            self._targets[what] = frozenset(o for o, a in pairs if a.allowed or a.diagnostics.errors)
+        return self._targets[what]
+
     def _part(self, part: Clauses, known: Asked) -> Possible:
         about = topics(part)
         given = {topic: value for topic, value in known.items() if topic in about}
@@ -90,14 +102,15 @@ class Holding:
     def _try(self, part: Clauses, given: Asked) -> Possible:
         asking = _Asking(part, self._policy, self.domain.targets[0])
         questions = nearest_first(self.domain.axes(part, given.keys()))
-        left, decided = self._most, covers(part, given.keys())
+        left, decided = self._most, True
         while batch := [{**question, **given} for question in islice(questions, min(_BATCH, left))]:
             for question, answer in zip(batch, asking.answers(batch), strict=True):
                 if answer.allowed:
                     return Possible(question)
                 decided = decided and not answer.diagnostics.errors
             left -= len(batch)
-        return Possible(None, decided and next(questions, None) is None)
+        decided = decided and next(questions, None) is None
+        return Possible(None, decided and covers(part, given.keys()))
 
 
 class _Asking:

@@ -126,6 +126,11 @@ class _Lint:
 
     def _covers(self, other: Rule, rule: Rule) -> bool | None:
         """Whether ``other`` holds, or fails and so denies, wherever ``rule`` holds; None: not decided."""
+        asked = [topics([clause]) for clause in rule.clauses]
+        # Then it can hold for each of its operations, so the other must be about all of these.
+        for_each = all(each == {TARGET} for each in asked if TARGET in each)
+        if for_each and not self._holding.targets(rule.clauses) <= self._holding.targets(other.clauses):
+            return False
         unsure = False
         for clause in other.clauses:
             apart = self._holding.possible([*rule.clauses, negated(clause)])
@@ -176,7 +181,7 @@ def _path(joined: Joined) -> Finding:
     place = f"{joined.one} -- {joined.other}"
     who = ", ".join(joined.roles)
     if joined.crosses:
-        text = f"{who}: alone reaches both, from {joined.environments[0]} to {joined.environments[1]}"
+        text = f"{who}: alone reaches both, one in {joined.environments[0]}, one in {joined.environments[1]}"
         return Finding("joins-environments", place, f"{text}; give each environment roles of its own")
     text = f"{who}: alone reaches both, so whoever takes over one such subject can move between them"
     return Finding("joins-segments", place, f"{text}; split the role where nobody needs both")

@@ -36,6 +36,8 @@ _BOX_WIDTH, _BOX_HEIGHT = 2.1, 0.72
 _COLUMN, _ROW = 5.2, 1.5
 _LEFT, _TOP, _BOTTOM = 0.45, 1.15, 0.75
 _LINE_OF_LABEL, _LETTER = 0.19, 0.088
+#: A longer name is written smaller.
+_LETTERS_IN_BOX: Final = 18
 #: Where on its line a label may stand, the best place first.
 _ALONG: Final = (0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74, 0.18, 0.82)
 #: Roles that are named on one line; the others are counted.
@@ -86,14 +88,13 @@ class Picture:
         fill, border = COLOURS[column % len(COLOURS)]
         x, _ = self._centre(column, 0)
         head = self.size[1] - _TOP + 0.3
-        axes.text(x, head, environment, ha="center", va="center", fontsize=15, weight="bold", color=border)
+        _write(axes, (x, head), environment, 15, border)
         for row, segment in enumerate(segments):
             x, y = self._centre(column, row)
             _draw_box(axes, (x, y), fill, border)
-            axes.text(
-                x, y + 0.1, segment.name, ha="center", va="center", fontsize=11, weight="bold", zorder=4
-            )
-            axes.text(x, y - 0.17, environment, ha="center", va="center", fontsize=8, color=border, zorder=4)
+            size = min(11, 11 * _LETTERS_IN_BOX / len(segment.name))
+            _write(axes, (x, y + 0.1), segment.name, size, "black")
+            _write(axes, (x, y - 0.17), environment, 8, border, weight="normal")
             self._taken.append((x - _BOX_WIDTH / 2, y - _BOX_HEIGHT / 2, _BOX_WIDTH, _BOX_HEIGHT))
 
     # ---- Lines
@@ -120,7 +121,13 @@ class Picture:
             # Within a column the lines bulge to the right, the further the longer they are.
             bulge = 0.5 + 0.95 * (other[1] - one[1])
             return (x + right, y), (x + right + bulge, (y + to_y) / 2), (x + right, to_y)
-        return (x + right, y), ((x + to_x) / 2, (y + to_y) / 2 + 0.25), (to_x - right, to_y)
+        middle = (y + to_y) / 2 + 0.12
+        if other[0] - one[0] > 1:
+            # What passes other columns does so between their boxes.
+            top = self.size[1] - _TOP
+            middle = top - _ROW * round((top - middle) / _ROW)
+        control = 2 * middle - (y + to_y) / 2
+        return (x + right, y), ((x + to_x) / 2, control), (to_x - right, to_y)
 
     def _draw_label(
         self, axes: Axes, points: tuple[Point, Point, Point], lines: Sequence[str], colour: str, *, bold: bool
@@ -162,6 +169,10 @@ def _draw_box(axes: Axes, centre: Point, fill: str, border: str) -> None:
             corner, _BOX_WIDTH, _BOX_HEIGHT, boxstyle=style, fc=fill, ec=border, linewidth=1.6, zorder=3
         )
     )
+
+
+def _write(axes: Axes, at: Point, text: str, size: float, colour: str, weight: str = "bold") -> None:
+    axes.text(*at, text, ha="center", va="center", fontsize=size, weight=weight, color=colour, zorder=4)
 
 
 def _draw_legend(axes: Axes, joins: bool, crosses: bool) -> None:

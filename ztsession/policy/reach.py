@@ -13,9 +13,10 @@ other, too. That is lateral movement, and the micro-perimeters are there against
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ztsession.identity.subjects import KINDS
 from ztsession.policy.attributes import SubjectAttributes
@@ -25,6 +26,9 @@ from ztsession.policy.domain import Asked, covers, named_in, nearest_first
 from ztsession.policy.engine import PolicySet
 from ztsession.policy.holds import Holding, as_known
 from ztsession.posture.items import GOOD, ITEMS
+
+if TYPE_CHECKING:
+    from cedarpy import pst
 
 __all__ = ["TRIES_MAX", "Joined", "Paths", "Reach", "Reachable", "joined_segments"]
 
@@ -56,24 +60,32 @@ class Reach:
         self._holding = holding or Holding(policy)
         self._segments = tuple(policy.catalog.segments.values())
         self._rules = [_Scoped(rule, self._holding) for rule in rules_of(policy)]
-        self._found: dict[tuple[str, str, frozenset[str], str], Reachable] = {}
+        self._found: dict[Any, tuple[set[str], set[str]]] = {}
 
     def of(self, identity: SubjectAttributes) -> Reachable:
         """What ``identity`` can be granted, with anything that is not its own at its best."""
-        named = identity.subject if identity.subject in self._policy.mentions.subjects else ""
-        key = (named, identity.kind, frozenset(identity.roles), identity.desk)
-        if key not in self._found:
-            # What a better risk refuses no worse one gets: only the best is asked about.
-            known = {**as_known(identity), "risk": RISKS[0]}
-            rules = [rule for rule in self._rules if rule.may_hold_for(known)]
-            each = [self._in(segment, identity, rules, known) for segment in self._segments]
-            granted, undecided = (frozenset[str]().union(*names) for names in zip(*each, strict=True))
-            self._found[key] = Reachable(granted, undecided)
-        return self._found[key]
+        # What a better risk refuses no worse one gets: only the best is asked about.
+        known = {**as_known(identity), "risk": RISKS[0]}
+        rules = [rule for rule in self._rules if rule.may_hold_for(known)]
+        each = [self._in(segment, identity, rules, known) for segment in self._segments]
+        granted, undecided = (frozenset[str]().union(*names) for names in zip(*each, strict=True))
+        return Reachable(granted, undecided)
 
     def _in(
         self, segment: Segment, identity: SubjectAttributes, rules: Sequence[_Scoped], known: Asked
     ) -> tuple[set[str], set[str]]:
+        about = tuple(rule for rule in rules if not rule.targets.isdisjoint(segment.operations))
+        # Two subjects that the same rules are about get the same, unless a rule goes on to ask who they are.
+        who = identity if any(rule.asks_further_who for rule in about) else None
+        key = (segment.name, about, who)
+        if key not in self._found:
+            self._found[key] = self._find(segment, identity, about, known)
+        return self._found[key]
+
+    def _find(
+        self, segment: Segment, identity: SubjectAttributes, rules: Sequence[_Scoped], known: Asked
+    ) -> tuple[set[str], set[str]]:
+        """The names of what is granted, and of what was not decided."""
         left = [o for o in segment.operations if _may_be_granted(o, rules, known)]
         about = _circumstances(rule for rule in rules if not rule.targets.isdisjoint(left))
         axes = self._holding.domain.axes(about, known.keys() | {TARGET})
@@ -124,16 +136,15 @@ class _Scoped:
     def __init__(self, rule: Rule, holding: Holding) -> None:
         self._holding = holding
         self.permits: Final = rule.effect == "permit"
-        about = [(topics([clause]), clause) for clause in rule.clauses]
-        self._who: Clauses = tuple(c for topic, c in about if topic and topic <= PRINCIPAL)
-        self._what: Clauses = tuple(c for topic, c in about if topic == {TARGET})
+        self._who: Clauses = tuple(c for c in rule.clauses if _is_about(c, PRINCIPAL))
+        what = [c for c in rule.clauses if _is_about(c, {TARGET})]
         #: What is asked about neither of these alone.
         self.circumstances: Final[Clauses] = tuple(
-            c for _, c in about if c not in self._who and c not in self._what
+            c for c in rule.clauses if c not in self._who and c not in what
         )
-        self.targets: Final = frozenset(
-            o for o in holding.domain.targets if not holding.possible(self._what, {TARGET: o}).never
-        )
+        #: Whether these depend on who asks, all the same.
+        self.asks_further_who: Final = not PRINCIPAL.isdisjoint(topics(self.circumstances))
+        self.targets: Final = holding.targets(what)
 
     @property
     def forbids_always(self) -> bool:
@@ -147,6 +158,11 @@ class _Scoped:
     def never(self, known: Asked) -> bool:
         """Whether what else it asks about excludes this subject and operation."""
         return self._holding.possible(self.circumstances, known).never
+
+
+def _is_about(clause: pst.Clause, about: AbstractSet[str]) -> bool:
+    asked = topics([clause])
+    return bool(asked) and asked <= about
 
 
 # ---- Segments that a role joins
@@ -187,10 +203,11 @@ def joined_segments(policy: PolicySet, reach: Reach | None = None) -> Paths:
     reach = reach or Reach(policy)
     found: dict[tuple[str, str], set[str]] = {}
     undecided: set[str] = set()
+    roles = _named(policy, "roles")
     for kind, desk in _positions(policy):
         bare = reach.of(SubjectAttributes(_ANY, kind, (), desk))
         held = {f"any {kind}": bare}
-        for role in _named(policy, "roles"):
+        for role in roles:
             held[role] = reach.of(SubjectAttributes(_ANY, kind, (role,), desk))
         for label, reachable in held.items():
             pairs = set(combinations(sorted(reachable.segments), 2))
