@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +43,7 @@ _MATCHED: Final = ("desk", "device")
 _DATE: Final = "context.time.date"
 #: The clock is past the first and will not reach the last.
 _FIRST_DAY, _LAST_DAY = date(2000, 1, 1), date(9000, 1, 1)
+_BEGIN: Final = datetime(2000, 1, 2, tzinfo=UTC)
 #: So many days on both sides of a day of its own hold every weekday that is not of its own.
 _AROUND: Final = timedelta(days=9)
 
@@ -155,7 +156,7 @@ def _is_plain(clauses: Sequence[pst.Clause], topic: str) -> bool:
     uses = list(_uses(clauses, topic))
     likes = [n for n in nodes(clauses) if isinstance(n, pst.Like) and path_of(n.base) == path]
     # One pattern is tried by a name that fits it and one that does not; of several, no one name may fit all.
-    alone = len(uses) == 1 or not likes
+    alone = not likes or len(set(map(tuple, uses))) == 1
     return alone and len(uses) == sum(path_of(node) == path for node in nodes(clauses))
 
 
@@ -241,5 +242,5 @@ def _stretches(
         own = [*calendar.days, *(day for day in calendar.closed_on if day not in WEEKDAYS)]
         anchors |= {date.fromisoformat(day) for day in own}
     for day in sorted(anchors):
-        noon = datetime.combine(min(max(day, _FIRST_DAY), _LAST_DAY), datetime.min.time(), UTC)
-        yield (noon - _AROUND).timestamp(), (noon + _AROUND).timestamp()
+        noon = datetime.combine(min(max(day, _FIRST_DAY), _LAST_DAY), time(12), UTC)
+        yield max(noon - _AROUND, _BEGIN).timestamp(), (noon + _AROUND).timestamp()
