@@ -46,7 +46,7 @@ def draw_png(catalog: Catalog, paths: Paths, path: str | os.PathLike[str]) -> No
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as missing:
-        if missing.name != "matplotlib":
+        if (missing.name or "").partition(".")[0] != "matplotlib":
             raise
         raise ConfigurationError("pictures need matplotlib: pip install 'ztsession[graph]'") from None
     picture = Picture(list(_by_environment(catalog)))
