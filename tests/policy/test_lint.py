@@ -14,6 +14,7 @@ from ztsession.policy.conditions import parts, rules_of, topics
 from ztsession.policy.engine import PolicySet
 from ztsession.policy.holds import Holding
 from ztsession.policy.lint import KINDS_OF_FINDINGS, Finding, lint
+from ztsession.posture.items import ITEMS
 
 CATALOG = """\
 version = 1
@@ -58,6 +59,9 @@ def found(
 def permit(conditions: str, action: str = "action", principal: str = "principal") -> str:
     return f"permit ({principal}, {action}, resource) when {{ {conditions} }};\n"
 
+
+EARLY = 'context.phase == "closed" && context.time.hhmm >= 1300 && context.time.hhmm < 1600'
+WHOLE = "{" + ", ".join(f'{item}: "{"bad" if item == "kernel" else "good"}"' for item in ITEMS) + "}"
 
 #: Conditions that hold for no question, and a twin of each that holds for some.
 NEVER = [
@@ -122,6 +126,18 @@ NEVER = [
         '(if principal.kind == "human" then context.assurance else 1) > 2 && principal.kind == "human"',
     ),
     ("false", "true"),
+    # A Friday is closed from one o'clock if it is the day after Thanksgiving; a Thursday never is.
+    (
+        EARLY + ' && context.time.weekday == "thu"',
+        EARLY + ' && context.time.weekday == "fri"',
+    ),
+    # The names that stand for all others may be named themselves.
+    (
+        'principal.desk == "another" && principal.desk == "0"',
+        'principal.desk != "another" && principal.desk != "0" && principal.desk != ""',
+    ),
+    # The posture as a whole.
+    (f'context.posture == {WHOLE} && context.posture.kernel == "good"', f"context.posture == {WHOLE}"),
 ]
 
 
@@ -266,6 +282,14 @@ def test_a_permit_that_a_forbid_always_wins_over_is_found(tmp_path: Path):
     for wider in ("context.assurance >= 2", 'principal.kind == "human"'):
         assert found(permit(wider, 'action in Action::"md.*"') + forbid, "shadowed", tmp_path) == []
     assert found(permit("context.assurance == 2") + forbid, "shadowed", tmp_path) == []
+
+
+def test_a_permit_that_may_be_within_another_is_not_called_so(tmp_path: Path):
+    """Where it cannot be told whether a permit goes beyond another, it is said and the permit not blamed."""
+    other = permit('!(principal.desk like "x*" && principal.desk like "*y")')
+    text = permit("context.assurance == 1") + other
+    assert [each.place for each in found(text, "shadowed", tmp_path)] == []
+    assert [each.place for each in found(text, "not-decided", tmp_path)] == ["a.cedar:1"]
 
 
 def test_an_operation_that_nobody_can_be_granted_is_found(tmp_path: Path):

@@ -105,6 +105,24 @@ def test_what_was_not_found_out_is_undecided_and_not_refused(monkeypatch: pytest
     assert "any human" in joined_segments(policy).undecided
 
 
+def test_what_the_domain_does_not_cover_is_undecided():
+    """A device that fits two patterns may exist: that none was found is no refusal."""
+    one, other = 'context.device like "x*"', 'context.device like "*y"'
+    assert Reach(policies(permit("md", f"{one} && {other}"))).of(TRADER).undecided == {"md.subscribe"}
+    assert Reach(policies(permit("md", f"{one} && !({one})"))).of(TRADER).undecided == frozenset()
+
+
+def test_a_forbid_without_conditions_is_a_refusal_however_much_there_is_to_ask(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """What is forbidden always needs no search, so no bound leaves it undecided."""
+    monkeypatch.setattr("ztsession.policy.reach.TRIES_MAX", 1)
+    allowed = permit("md", " && ".join(f'context.posture.{item} == "bad"' for item in ITEMS))
+    forbid = permit("md", role("trading")).replace("permit", "forbid")
+    assert Reach(policies(allowed)).of(TRADER).undecided == {"md.subscribe"}
+    assert Reach(policies(allowed, forbid)).of(TRADER).undecided == frozenset()
+
+
 CONDITIONS = [
     'principal.kind == "human"',
     'principal.desk != "rates"',
