@@ -169,6 +169,8 @@ def _live(
     record: SessionRecord, now: float, subjects: SubjectRegistry, subjects_before: SubjectRegistry
 ) -> Recorded:
     basis = Basis.from_bytes(record.basis)
+    if basis.posture.keys() != set(ITEMS):
+        raise WireError("session-basis.posture: expected a word for each item")
     return Recorded(
         subject=record.subject,
         identity=_enrolled(subjects, basis.credential, record.subject),
