@@ -6,6 +6,7 @@ looks along its line for a place where no other label is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -35,7 +36,9 @@ _JOINS: Final = "#475569"
 _BOX_WIDTH, _BOX_HEIGHT = 2.1, 0.72
 _COLUMN, _ROW = 5.2, 1.5
 _LEFT, _TOP, _BOTTOM = 0.45, 1.15, 0.75
-_LINE_OF_LABEL, _LETTER = 0.19, 0.088
+_LINE_OF_LABEL, _LETTER, _AIR = 0.19, 0.088, 0.14
+#: Beside the middle between two rows of boxes.
+_LANES: Final = (0.0, 0.24, -0.24, 0.12, -0.12)
 #: A longer name is written smaller.
 _LETTERS_IN_BOX: Final = 18
 #: Where on its line a label may stand, the best place first.
@@ -52,6 +55,7 @@ class Picture:
 
     columns: Sequence[tuple[str, Sequence[Segment]]]
     _taken: list[tuple[float, float, float, float]] = field(default_factory=list)
+    _passing: Counter[int] = field(default_factory=Counter)
 
     @property
     def size(self) -> Point:
@@ -103,34 +107,45 @@ class Picture:
         from matplotlib.patches import PathPatch
         from matplotlib.path import Path
 
-        points = self._curve(joined)
+        points = self._line(joined)
         colour = CROSSES if joined.crosses else _JOINS
-        path = Path(points, [Path.MOVETO, Path.CURVE3, Path.CURVE3])
+        path = Path(points, [Path.MOVETO, *[Path.CURVE4] * (len(points) - 1)])
         style, width = ((0, (5, 2)), 2.4) if joined.crosses else ("solid", 1.4)
         axes.add_patch(
             PathPatch(path, fill=False, edgecolor=colour, linestyle=style, linewidth=width, zorder=2)
         )
-        self._draw_label(axes, points, _label(joined.roles), colour, bold=joined.crosses)
+        lines = _label(joined.roles)
+        # Between two rows of boxes there is room for one line.
+        lines = lines if len(points) == 4 else [", ".join(lines)]
+        self._draw_label(axes, points, lines, colour, bold=joined.crosses)
 
-    def _curve(self, joined: Joined) -> tuple[Point, Point, Point]:
-        """Beginning, control point and end of the line between two boxes."""
+    def _line(self, joined: Joined) -> list[Point]:
+        """One cubic Bezier curve between two boxes, or three if it passes columns on its way."""
         one, other = sorted((self._place(joined.one), self._place(joined.other)))
         (x, y), (to_x, to_y) = self._centre(*one), self._centre(*other)
         right = _BOX_WIDTH / 2
         if one[0] == other[0]:
             # Within a column the lines bulge to the right, the further the longer they are.
-            bulge = 0.5 + 0.95 * (other[1] - one[1])
-            return (x + right, y), (x + right + bulge, (y + to_y) / 2), (x + right, to_y)
-        middle = (y + to_y) / 2 + 0.12
-        if other[0] - one[0] > 1:
-            # What passes other columns does so between their boxes.
-            top = self.size[1] - _TOP
-            middle = top - _ROW * round((top - middle) / _ROW)
-        control = 2 * middle - (y + to_y) / 2
-        return (x + right, y), ((x + to_x) / 2, control), (to_x - right, to_y)
+            bulge = x + right + 0.35 + 0.65 * (other[1] - one[1])
+            return [(x + right, y), (bulge, y), (bulge, to_y), (x + right, to_y)]
+        begin, end = (x + right, y), (to_x - right, to_y)
+        if other[0] - one[0] == 1:
+            return _flow(begin, end)
+        lane = self._lane((y + to_y) / 2)
+        enter = (self._centre(one[0] + 1, 0)[0] - right, lane)
+        leave = (self._centre(other[0] - 1, 0)[0] + right, lane)
+        return [*_flow(begin, enter), *_flow(enter, leave)[1:], *_flow(leave, end)[1:]]
+
+    def _lane(self, wanted: float) -> float:
+        """The height at which a line passes columns: between two rows of boxes, and apart from others."""
+        top = self.size[1] - _TOP
+        gap = round((top - wanted) / _ROW)
+        number = self._passing[gap]
+        self._passing[gap] += 1
+        return top - _ROW * gap + _LANES[number % len(_LANES)]
 
     def _draw_label(
-        self, axes: Axes, points: tuple[Point, Point, Point], lines: Sequence[str], colour: str, *, bold: bool
+        self, axes: Axes, points: Sequence[Point], lines: Sequence[str], colour: str, *, bold: bool
     ) -> None:
         width = _LETTER * max(map(len, lines)) + 0.16
         height = _LINE_OF_LABEL * len(lines) + 0.1
@@ -149,8 +164,11 @@ class Picture:
             zorder=5,
         )
 
-    def _free(self, points: tuple[Point, Point, Point], width: float, height: float) -> Point:
-        places = [_on(points, along) for along in _ALONG]
+    def _free(self, points: Sequence[Point], width: float, height: float) -> Point:
+        # On its only curve; or where it passes columns, before that, and after that.
+        curves = [points] if len(points) == 4 else [points[3:7], points[:4], points[6:]]
+        places = [_on(curve, along) for curve in curves for along in _ALONG]
+        width, height = width + _AIR, height + _AIR
         for x, y in places:
             if not any(
                 _overlap((x - width / 2, y - height / 2, width, height), other) for other in self._taken
@@ -196,13 +214,17 @@ def _label(roles: Sequence[str]) -> list[str]:
     return [*shown, f"and {more} more"] if more else shown
 
 
-def _on(points: tuple[Point, Point, Point], t: float) -> Point:
-    """The point of a quadratic Bezier curve at ``t`` (0 to 1)."""
-    weights = ((1 - t) ** 2, 2 * t * (1 - t), t**2)
-    x, y = (
-        sum(weight * point[axis] for weight, point in zip(weights, points, strict=True)) for axis in (0, 1)
-    )
-    return x, y
+def _flow(begin: Point, end: Point) -> list[Point]:
+    """A curve that leaves and arrives level."""
+    middle = (begin[0] + end[0]) / 2
+    return [begin, (middle, begin[1]), (middle, end[1]), end]
+
+
+def _on(points: Sequence[Point], t: float) -> Point:
+    """The point of a cubic Bezier curve at ``t`` (0 to 1)."""
+    weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
+    pairs = list(zip(weights, points, strict=True))
+    return sum(weight * x for weight, (x, _) in pairs), sum(weight * y for weight, (_, y) in pairs)
 
 
 def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
