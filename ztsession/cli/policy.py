@@ -1,4 +1,4 @@
-"""``ztsession policy``: a policy directory is tried before it is put in force."""
+"""``ztsession policy``: a policy directory is checked, and tried, before it is put in force."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from ztsession.cli.explain import explain
+from ztsession.cli.graph import graph
+from ztsession.cli.lint import lint
+from ztsession.cli.simulate import simulate
 from ztsession.errors import ConfigurationError
 from ztsession.identity.subjects import AllSubjects, FileSubjects
 from ztsession.identity.verifiers import IdentityVerifiers
@@ -23,7 +26,8 @@ def policy() -> None:
     """Work with policy directories."""
 
 
-policy.add_command(explain)
+for command in (explain, graph, lint, simulate):
+    policy.add_command(command)
 
 
 @policy.command()

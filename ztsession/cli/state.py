@@ -18,9 +18,10 @@ from ztsession.errors import ConfigurationError
 if TYPE_CHECKING:
     from ztsession.identity.enrolments import Enrolments
     from ztsession.mfa.factors import Factors
+    from ztsession.store.sqlite import SqliteStore
     from ztsession.wire.sealed_file import Unlock
 
-__all__ = ["SUBJECTS_FILE", "directories", "enrolments_in", "factors_in"]
+__all__ = ["SUBJECTS_FILE", "directories", "enrolments_in", "factors_in", "reading"]
 
 #: The registry's name inside a policy directory.
 SUBJECTS_FILE = "subjects.toml"
@@ -51,10 +52,23 @@ def enrolments_in(state: Path) -> Iterator[Enrolments]:
     from ztsession.store.enrolments import SqliteEnrolments
     from ztsession.store.sqlite import SqliteStore
 
+    with SqliteStore(_database(state)) as store:
+        yield SqliteEnrolments(store)
+
+
+@contextmanager
+def reading(state: Path) -> Iterator[SqliteStore]:
+    """Open an Authority's database for reading alone; ConfigurationError as above."""
+    from ztsession.store.sqlite import SqliteStore
+
+    with SqliteStore(_database(state), read_only=True) as store:
+        yield store
+
+
+def _database(state: Path) -> Path:
     if not (state / _DATABASE).is_file():
         raise ConfigurationError("expected the state of an Authority that was served before", file=str(state))
-    with SqliteStore(state / _DATABASE) as store:
-        yield SqliteEnrolments(store)
+    return state / _DATABASE
 
 
 def factors_in(state: Path, policy: Path, enrolments: Enrolments, unlock: Unlock | None) -> Factors:

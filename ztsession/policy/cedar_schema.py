@@ -24,7 +24,8 @@ from ztsession.policy.catalog import DATA_CLASSES, EFFECTS, RISKS, Catalog, Oper
 from ztsession.posture.items import ITEMS, WORDS
 from ztsession.posture.trust import TRUST_CLAIMS, TRUST_WORDS
 
-__all__ = ["POSTURE_ITEMS", "POSTURE_VALUES", "TRUST_CLAIMS", "TRUST_WORDS", "schema_text", "words_of"]
+__all__ = ["POSTURE_ITEMS", "POSTURE_VALUES", "TRUST_CLAIMS", "TRUST_WORDS"]
+__all__ += ["groups_of", "schema_text", "words_of"]
 
 #: The items of a posture vector, in the order of the schema.
 POSTURE_ITEMS: Final = ITEMS
@@ -63,14 +64,18 @@ def _groups(segments: Iterable[Segment]) -> Iterator[str]:
 
 
 def _action(operation: Operation) -> str:
-    names = [
+    groups = ", ".join(f'"{name}"' for name in groups_of(operation))
+    return f'action "{operation.full_name}" in [{groups}] {_APPLIES_TO};'
+
+
+def groups_of(operation: Operation) -> list[str]:
+    """The names of the groups that an operation's action is in."""
+    return [
         f"{operation.segment}.*",
         f"effect:{operation.effect}",
         f"data:{operation.data_class}",
         *(["promotion"] if operation.promotes_from else []),
     ]
-    groups = ", ".join(f'"{name}"' for name in names)
-    return f'action "{operation.full_name}" in [{groups}] {_APPLIES_TO};'
 
 
 def words_of(catalog: Catalog, calendar: Calendar) -> dict[str, tuple[str, ...]]:

@@ -51,16 +51,22 @@ _RENEWED: Final = (
 class SqliteStore:
     """One file, one connection, any number of threads. Every failure is a StoreError."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open or create the file (mode 0600); StoreError when it is not this program's and version's."""
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
+        """Open or create the file (mode 0600); StoreError when it is not this program's and version's.
+
+        ``read_only``: nothing is created or written, and whoever writes the file is not held up.
+        """
         self._path = Path(path)
         self._lock = threading.RLock()
         self._depth = 0
         self._doomed = False
         self._db: sqlite3.Connection | None = None
         with self._failures():
-            _make_private(self._path)
-            self._db = _connect(self._path)
+            if read_only:
+                self._db = _connect_reading(self._path)
+            else:
+                _make_private(self._path)
+                self._db = _connect(self._path)
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""
@@ -325,6 +331,25 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
         create(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_reading(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        timeout=_BUSY_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
+        if is_empty(connection):
+            raise StoreError(f"{path}: holds nothing yet")
     except BaseException:
         connection.close()
         raise
