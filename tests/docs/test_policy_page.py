@@ -21,6 +21,7 @@ from ztsession.policy.calendar import CLOSED, Calendar
 from ztsession.policy.catalog import STALE_ALLOW, STALE_DENY, Catalog
 from ztsession.policy.cedar_schema import schema_text
 from ztsession.policy.compile import Case
+from ztsession.policy.lint import KINDS_OF_FINDINGS
 from ztsession.posture.appraisal import Appraisal
 from ztsession.posture.items import ITEMS
 from ztsession.posture.trust import TRUST_CLAIMS, TRUST_ROWS
@@ -56,6 +57,12 @@ def read(directory: Path) -> Any:
 
 
 # ---- What is shown
+
+
+def test_every_kind_of_finding_is_told() -> None:
+    """The table of findings has each kind that lint knows, once."""
+    told = [kind for row in table(PAGE, "it finds", "which means") for kind in quoted(row[0])]
+    assert sorted(told) == sorted(KINDS_OF_FINDINGS)
 
 
 def test_every_command_prints_what_the_page_shows() -> None:
