@@ -179,6 +179,7 @@ class Attacker:
         request = InstallRequest.from_bytes(self._loot.installations[-1])
         grant, _ = open_ticket(request.ticket, [self._loot.key], [self._loot.ticket_key], time.time())
         segment = self._loot.orders
+        everything = [sum(o.bit for o in segment.operations), 0, 0]
         return replace(
             grant,
             segment=segment.name,
@@ -186,7 +187,8 @@ class Attacker:
             operations={
                 o.full_name: [o.index, o.max_age_us, o.stale_ms, int(o.ordered)] for o in segment.operations
             },
-            allowed=[sum(o.bit for o in segment.operations), 0, 0],
+            allowed=everything,
+            lasting=everything,
         )
 
 
