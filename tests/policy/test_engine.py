@@ -274,6 +274,34 @@ def test_broken_policy_is_named_with_file_and_line(catalog: Catalog, text: str, 
     assert (caught.value.file, caught.value.line) == ("a.cedar", line)
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(" * 100_000 + "true" + ")" * 100_000,
+        "[" * 2_000 + "1" + "]" * 2_000 + " == 1",
+        " && ".join(["context.assurance == 1"] * 100_000),
+        "if context.assurance == 1 then true else " * 2_000 + "true",
+        "1 + " * 2_000 + "1 == 2",
+        "context" + ".a" * 20_000 + " == 1",
+        "context" + '["a"]' * 20_000 + " == 1",
+    ],
+    ids=["brackets", "sets", "and", "if", "sum", "attributes", "indices"],
+)
+def test_a_policy_that_is_nested_too_deep_does_not_end_the_process(catalog: Catalog, condition: str) -> None:
+    """What would exhaust the parser's stack is refused before it is parsed."""
+    deep = "\n" + PERMIT_ALL + "permit (principal, action, resource)\nwhen { " + condition + " };"
+    with pytest.raises(PolicyError, match=r"a\.cedar:3: expected at most 500 brackets and operators"):
+        PolicySet({"a.cedar": deep}, catalog)
+
+
+def test_width_is_no_depth(catalog: Catalog) -> None:
+    """A long list and brackets in a text are no nesting."""
+    many = ", ".join(f'Subject::"a.b-{n}"' for n in range(1_000))
+    condition = f'context.device != "{"(" * 600}" && [{many}].contains(principal)'
+    text = f"permit (principal, action, resource) when {{ {condition} }};"
+    assert len(PolicySet({"a.cedar": text}, catalog).statements) == 1
+
+
 def test_strings_and_comments_do_not_cut_a_policy(catalog: Catalog, healthy: dict[str, str]) -> None:
     """A semicolon, a slash or a quote inside a string or a comment ends nothing."""
     text = '@id("a; // \\" b") permit (principal, action, resource) // c ; "d\nwhen { 1 == 1 };\n'
