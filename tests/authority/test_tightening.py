@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -494,3 +495,73 @@ def test_what_is_allowed_for_a_time_is_gone_after_it_and_cancelling_is_not(
     assert verdict(late, session.install(late, "orders")) == "NOT_PERMITTED"
     renewed = session.renew()
     assert (renewed.grants["orders"].allowed[0], "md" in renewed.grants) == (grant.lasting[0], False)
+
+
+def _a_minute_to_come() -> tuple[int, str]:
+    """When it begins, and how a policy asks for it."""
+    begins = int(time.time()) // 60 * 60 + 600
+    return begins, f"context.time.hhmm == {int(time.strftime('%H%M', time.gmtime(begins)))}"
+
+
+@pytest.mark.parametrize("asks", ["point", "client"])
+def test_new_rules_that_speak_of_time_take_at_their_hour(house: Any, add: Add, asks: str) -> None:
+    """A right that the new rules give until an hour ends then, also for a session whose grant was made by
+    rules that knew of no hour; whoever speaks with the Authority brings it about.
+    """
+    now = [time.time()]
+    authority = house.authority(clock=lambda: now[0])
+    point = house.point(authority, wall_clock=lambda: now[0], manual_clock=True)
+    session = house.connect(authority)
+    client = session.install(point, "orders")
+    assert session.grants["orders"].until == 0
+    begins, then = _a_minute_to_come()
+    add(f'\nforbid (principal, action == Action::"orders.submit", resource) when {{ {then} }};\n')
+    authority.reload()
+    now[0] = begins - 1
+    assert point.maintain()
+    assert verdict(point, client) == "OK"
+    now[0] = begins
+    if asks == "point":
+        assert point.maintain()
+    else:
+        house.connect(authority)
+    assert verdict(point, client) == "NOT_PERMITTED"
+    assert verdict(point, client, "orders.cancel") == "OK"
+
+
+def test_what_grants_lose_by_themselves_is_no_change_of_the_rules(house: Any) -> None:
+    """Where every grant says when its hour is over, the hour changes no version and publishes nothing."""
+    begins, then = _a_minute_to_come()
+    (house.rules / "trading.cedar").write_text(
+        f"permit (principal, action, resource) unless {{ {then} }};\n"
+        'permit (principal, action in Action::"effect:risk-reducing", resource);\n'
+    )
+    now = [time.time()]
+    authority = house.authority(clock=lambda: now[0])
+    point = house.point(authority, wall_clock=lambda: now[0], manual_clock=True)
+    house.connect(authority)
+    version = authority.rules.version
+    now[0] = begins
+    assert point.maintain()
+    authority.reload()
+    assert (authority.rules.version, audited(house, "policy.tightened")) == (version, [])
+
+
+def test_a_question_does_not_wait_for_the_authority_to_keep_the_hours(house: Any, add: Add) -> None:
+    """A point asks while others change something: it is answered, and the hour is kept by the next one."""
+    now = [time.time()]
+    authority = house.authority(clock=lambda: now[0])
+    point = house.point(authority, wall_clock=lambda: now[0], manual_clock=True)
+    client = house.connect(authority).install(point, "orders")
+    begins, then = _a_minute_to_come()
+    add(f'\nforbid (principal, action == Action::"orders.submit", resource) when {{ {then} }};\n')
+    authority.reload()
+    now[0] = begins
+    with authority._lock:
+        asking = threading.Thread(target=point.maintain)
+        asking.start()
+        asking.join(20)
+        assert not asking.is_alive()
+    assert verdict(point, client) == "OK"
+    assert point.maintain()
+    assert verdict(point, client) == "NOT_PERMITTED"

@@ -240,6 +240,8 @@ class Authority:
 
     def feed(self, request: bytes) -> bytes:
         """Answer an enforcement point's encoded FeedRequest."""
+        # Should this fail, there is no answer and no longer lease: what the hour takes is lost in any case.
+        self.rules.keep_hours()
         return self._changes.answer(request)
 
     # ---- For operators and detectors
@@ -415,6 +417,7 @@ class Authority:
     def _sweep(self) -> None:
         now = self._clock()
         self._granting.end_expired(now)
+        self.rules.keep_hours()
         if now >= self._prune_at:
             self._changes.prune(int(now))
             self._prune_at = now + _PRUNE_S

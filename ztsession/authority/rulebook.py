@@ -6,11 +6,15 @@ not load is refused, out loud, and the old one stays.
 
 The version is part of every grant. So a decision under today's rules never looks like one of before, and what
 was taken from sessions of before is not taken from those that are granted under rules that allow it again.
+
+A grant knows the hours of the rules that it was made by, and of no others. So whenever time alone may have
+changed what the rules say, live sessions are held against them again, before a point's lease is prolonged.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +33,8 @@ from ztsession.wire import canonical
 __all__ = ["RuleBook"]
 
 _STATE: Final = "rules"
+#: How far to look for the next moment at which an answer can change: rules over time have one a day at least.
+_LOOK_S: Final = 2 * 86_400
 
 _log = logging.getLogger("ztsession.authority")
 
@@ -57,6 +63,7 @@ class RuleBook:
         self._version, self._digest = _stored(store)
         self.decider = decider
         decider.version = max(1, self._version)
+        self._review_at = math.inf
 
     @property
     def version(self) -> int:
@@ -95,15 +102,31 @@ class RuleBook:
             found = self._adopt(self.decider)
             return self._follow(found, audit)
 
+    def keep_hours(self) -> None:
+        """:meth:`review`, if time alone may have changed what the rules in force say. Does not wait: while
+        something else is being decided, it is left to the next call.
+        """
+        # Points ask, also while a change is told to them: to wait for who tells it could be for ever.
+        if self._clock() < self._review_at or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._clock() >= self._review_at:
+                self.review()
+        finally:
+            self._lock.release()
+
     def _adopt(self, decider: Decider) -> Review:
-        found = review(self._live, decider, self._clock())
-        digest = decider.policies.current.digest
+        now, policies = self._clock(), decider.policies.current
+        self._live.pass_hours(now)
+        found = review(self._live, decider, now)
+        digest = policies.digest
         version = max(1, self._version + (bool(found.tightened) or digest != self._digest))
         with self._store.transaction():
             if (version, digest) != (self._version, self._digest):
                 self._store.put_state(_STATE, canonical.encode({"version": version, "digest": digest}))
             changes = [self._changes.write_tighten(tightening) for tightening in found.tightened]
         self._version, self._digest = version, digest
+        self._review_at = next(policies.calendar.changes(now, now + _LOOK_S, policies.mentions), math.inf)
         decider.version = version
         self.decider = decider
         self._live.took(found.tightened)
