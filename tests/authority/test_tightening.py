@@ -18,9 +18,11 @@ import pytest
 
 import ztsession as zts
 from ztsession.errors import (
+    AuditError,
     ConfigurationError,
     PolicyError,
     StoreError,
+    ZtsError,
 )
 from ztsession.policy.catalog import Catalog
 from ztsession.tickets.segment_key import SegmentKey
@@ -350,6 +352,51 @@ def test_what_cannot_be_stored_is_not_in_force(house: Any, add: Add, monkeypatch
     assert verdict(point, client) == "OK"
     authority.reload()
     assert verdict(point, client) == "NOT_PERMITTED"
+
+
+@pytest.mark.parametrize("fails", [AuditError, StoreError])
+def test_one_session_that_cannot_be_ended_keeps_none_of_the_others(
+    house: Any, monkeypatch: pytest.MonkeyPatch, fails: type[ZtsError]
+) -> None:
+    """Whoever is enrolled no longer loses his sessions also when the end of one fails, or of all cannot be
+    recorded; the caller hears of it, and what failed is done before a lease is prolonged.
+    """
+    leavers = [zts.Ed25519Identity.generate(f"algo-{n}") for n in range(3)]
+    house.enrol(house.identity, *leavers)
+    authority = house.authority()
+    point = house.point(authority)
+    stays = house.connect(authority).install(point, "orders")
+    clients = [house.connect(authority, identity=each).install(point, "orders") for each in leavers]
+    house.enrol(house.identity)
+    failed = []
+
+    def record(event: str, **fields: Any) -> None:
+        if event == "session.revoked":
+            raise AuditError("disk full")
+        recorded(event, **fields)
+
+    def revoke(*what: Any) -> None:
+        if not failed:
+            failed.append(what)
+            raise StoreError("disk full")
+        revoked(*what)
+
+    recorded, revoked = authority._audit.record, authority._store.revoke
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            *(
+                (authority._audit, "record", record)
+                if fails is AuditError
+                else (authority._store, "revoke", revoke)
+            )
+        )
+        with pytest.raises(fails):
+            authority.reload()
+    verdicts = [verdict(point, client) for client in clients]
+    assert verdicts.count("REVOKED") >= 3 - len(failed)
+    assert verdict(point, stays) == "OK"
+    assert point.maintain()
+    assert [verdict(point, client) for client in clients] == ["REVOKED"] * 3
 
 
 def test_a_point_elsewhere_hears_of_it(house: Any, add: Add, separate: Any, eventually: Any) -> None:

@@ -17,7 +17,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ztsession.audit.sink import AuditSink
@@ -79,8 +79,8 @@ class RuleBook:
         """Read everything again; on any error all the old ones stay and the error names the place.
 
         On return the new rules decide, and what they take from live sessions is in force at every point of
-        this process. StoreError: nothing has changed. AuditError: they are in force, and the log does not
-        say so.
+        this process. StoreError: nothing has changed, or some session could not be ended, which is tried
+        again before any lease is prolonged. AuditError: they are in force, and the log does not say so.
         """
         if self._load is None:
             raise ConfigurationError("this Authority was not opened from a directory")
@@ -143,13 +143,25 @@ class RuleBook:
         for cause in found.failed:
             _log.error("a policy failed, and a failure denies: %s", cause)
             audit.record("policy.failed", cause=cause[:512])
-        ended = 0
-        for session, why in found.ended:
+        return self._end_all(found.ended)
+
+    def _end_all(self, ended: Sequence[tuple[bytes, str]]) -> int:
+        count, failed = 0, list[StoreError | AuditError]()
+        for session, why in ended:
             # One that was renewed ends together with those that follow it.
             if session in self._live:
-                self._end(session, why[:512])
-                ended += 1
-        return ended
+                try:
+                    self._end(session, why[:512])
+                    count += 1
+                except (StoreError, AuditError) as error:
+                    failed.append(error)  # the others end all the same
+        unended = [each for each in failed if isinstance(each, StoreError)]
+        if unended:
+            # Reviewed again before any lease is prolonged.
+            self._review_at = -math.inf
+        if failed:
+            raise [*unended, *failed][0]
+        return count
 
     def _refuse(self, error: ConfigurationError) -> None:
         try:
