@@ -24,6 +24,7 @@ from ztsession.errors import (
     StoreError,
     ZtsError,
 )
+from ztsession.identity.subjects import Subject, ed25519_credential
 from ztsession.policy.catalog import Catalog
 from ztsession.tickets.segment_key import SegmentKey
 
@@ -397,6 +398,30 @@ def test_one_session_that_cannot_be_ended_keeps_none_of_the_others(
     assert verdict(point, stays) == "OK"
     assert point.maintain()
     assert [verdict(point, client) for client in clients] == ["REVOKED"] * 3
+
+
+def test_what_an_enrolment_takes_and_the_store_refuses_is_taken_before_a_lease_is_prolonged(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is enrolled with fewer roles has them no more, and what his sessions lose cannot stay undone."""
+    authority = house.authority()
+    point = house.point(authority)
+    mover = zts.Ed25519Identity.generate("algo-9")
+    credential = ed25519_credential(mover.public_key)
+    authority.enrolment.subject(Subject("algo-9", "algorithm", ("trading",), "rates", (credential,)))
+    client = house.connect(authority, identity=mover).install(point, "orders")
+    assert verdict(point, client) == "OK"
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise StoreError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(authority._store, "append_change", fails)
+        with pytest.raises(StoreError):
+            authority.enrolment.subject(Subject("algo-9", "algorithm", (), "rates", (credential,)))
+        assert not point.maintain()
+    assert point.maintain()
+    assert verdict(point, client) == "NOT_PERMITTED"
 
 
 def test_a_point_elsewhere_hears_of_it(house: Any, add: Add, separate: Any, eventually: Any) -> None:

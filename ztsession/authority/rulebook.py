@@ -99,6 +99,8 @@ class RuleBook:
         enrolment, or while nobody was running. How many ended.
         """
         with self._lock, Afterwards(self._audit) as audit:
+            # Should it fail, it is done again before any lease is prolonged.
+            self._review_at = -math.inf
             found = self._adopt(self.decider)
             return self._follow(found, audit)
 
