@@ -524,6 +524,78 @@ def test_a_directory_that_is_exchanged_as_a_whole_is_taken(
     eventually(lambda: verdict(point, client) == "NOT_PERMITTED")
 
 
+def test_a_change_that_keeps_size_and_time_of_a_file_is_seen(house: Any, add: Add, eventually: Any) -> None:
+    """A file that is copied over with the times of its source is a change like any other."""
+    policy = house.rules / "trading.cedar"
+    text = policy.read_text()
+    policy.write_text(text + NO_SUBMIT.replace("submit", "status"))
+    authority = house.authority()
+    taken = threading.Event()
+    authority.watch(every_s=0.01, after=taken.set)
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    assert taken.wait(20)
+    before = policy.stat()
+    policy.write_text(text + NO_SUBMIT)
+    os.utime(policy, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = policy.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (
+        before.st_size,
+        before.st_mtime_ns,
+        before.st_ino,
+    )
+    eventually(lambda: verdict(point, client) == "NOT_PERMITTED")
+
+
+def test_a_change_that_could_not_be_stored_is_tried_again_by_itself(
+    house: Any, add: Add, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files were right and the store was full: nobody has to touch a file for them to be taken."""
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    tried = threading.Event()
+
+    def fails(*_: Any, **__: Any) -> None:
+        tried.set()
+        raise StoreError("disk full")
+
+    add(NO_SUBMIT)
+    with monkeypatch.context() as patched:
+        patched.setattr(authority._store, "append_change", fails)
+        authority.watch(every_s=0.01)
+        assert tried.wait(20)
+    eventually(lambda: verdict(point, client) == "NOT_PERMITTED")
+
+
+def test_L6_what_was_read_first_does_not_take_the_place_of_what_was_read_later(house: Any, add: Add) -> None:
+    """Of two reloads at once the one that began to read later is in force, whichever ends first."""
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    load, read, go_on = authority.rules._load, threading.Event(), threading.Event()
+
+    def slow() -> Any:
+        found = load()
+        read.set()
+        assert go_on.wait(20)
+        return found
+
+    authority.rules._load = slow
+    first = threading.Thread(target=authority.reload)
+    first.start()
+    assert read.wait(20)
+    authority.rules._load = load
+    add(NO_SUBMIT)
+    authority.reload()
+    newer = authority.decider
+    go_on.set()
+    first.join()
+    assert authority.decider is newer
+    assert verdict(point, client) == "NOT_PERMITTED"
+    assert verdict(point, house.connect(authority).install(point, "orders")) == "NOT_PERMITTED"
+
+
 def test_only_what_was_opened_from_a_directory_can_be_watched(house: Any) -> None:
     """There must be something to watch, and a time to wait."""
     authority = house.authority()

@@ -340,7 +340,8 @@ class Authority:
         """From now on :meth:`reload` whenever the policy directory has changed, until :meth:`close`;
         ``after`` is called when that was done.
 
-        What is refused is told in the log and in the audit log, and tried again when it has changed.
+        What is refused is told in the log and in the audit log, and tried again when it has changed; what
+        cannot be stored is tried again by itself.
         """
         if self._directory is None:
             raise ConfigurationError("this Authority was not opened from a directory")

@@ -64,6 +64,8 @@ class RuleBook:
         self.decider = decider
         decider.version = max(1, self._version)
         self._review_at = math.inf
+        #: How many reloads have begun to read, and which of them is in force.
+        self._begun = self._taken = 0
 
     @property
     def version(self) -> int:
@@ -84,13 +86,19 @@ class RuleBook:
         """
         if self._load is None:
             raise ConfigurationError("this Authority was not opened from a directory")
+        with self._lock:
+            self._begun += 1
+            began = self._begun
         try:
             fresh = self._load()
         except ConfigurationError as error:
             self._refuse(error)
             raise
         with self._lock, Afterwards(self._audit) as audit:
+            if began < self._taken:
+                return  # what was read later is in force already
             found = self._adopt(fresh)
+            self._taken = began
             audit.record("policy.reloaded", policy=fresh.policies.current.digest, version=self.version)
             self._follow(found, audit)
 
