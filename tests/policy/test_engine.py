@@ -302,6 +302,24 @@ def test_width_is_no_depth(catalog: Catalog) -> None:
     assert len(PolicySet({"a.cedar": text}, catalog).statements) == 1
 
 
+@pytest.mark.parametrize("name", ["*", "", "a b", "\\u{430}da", "a" * 129])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "permit (principal == Subject::%s, action, resource);",
+        "permit (principal, action, resource)\nwhen { principal == Subject::%s };",
+        'permit (principal, action, resource)\nwhen { [Subject::"ada", Subject::%s].contains(principal) };',
+    ],
+)
+def test_L7_a_name_that_no_subject_can_have_is_refused(catalog: Catalog, text: str, name: str) -> None:
+    """Whoever writes Subject::"*" means everybody, or a mistake; it names nobody, and is not taken."""
+    with pytest.raises(PolicyError, match=r"a\.cedar:\d: no subject can have the name") as caught:
+        PolicySet({"a.cedar": PERMIT_ALL + text % f'"{name}"'}, catalog)
+    if name == "*":
+        assert caught.value.line == 2 + text.count("\n")
+    assert PolicySet({"a.cedar": text % '"algo-7"'}, catalog).mentions.subjects >= {"algo-7"}
+
+
 def test_strings_and_comments_do_not_cut_a_policy(catalog: Catalog, healthy: dict[str, str]) -> None:
     """A semicolon, a slash or a quote inside a string or a comment ends nothing."""
     text = '@id("a; // \\" b") permit (principal, action, resource) // c ; "d\nwhen { 1 == 1 };\n'
