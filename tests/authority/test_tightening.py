@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 import ztsession as zts
+from ztsession.bus.change import Change
+from ztsession.bus.feed import FeedRequest, read_answer
 from ztsession.errors import (
     AuditError,
     ConfigurationError,
@@ -281,6 +283,25 @@ def test_keys_in_their_overlap_end_when_rules_changed_meanwhile(house: Any, add:
     with pytest.raises(zts.ZtsError):
         session.install(point, "orders")
     assert verdict(point, new.install(point, "orders")) == "OK"
+
+
+@pytest.mark.parametrize("role", ["trading", "reporting"])
+def test_keys_in_their_overlap_end_when_a_role_was_lost_meanwhile(house: Any, role: str) -> None:
+    """Who is enrolled with less after a restart has less under his old keys, too; else they go on."""
+    with house.authority() as authority:
+        session = house.connect(authority)
+        new = session.renew()
+    entry = house.identity.registry_entry("algorithm", roles=(role,), desk="rates")
+    (house.rules / "subjects.toml").write_text(entry + "\n")
+    authority = house.authority()
+    ended = {change.session for change in _all_changes(authority) if change.what == "revoke"}
+    assert (session.id in ended) == (role == "reporting")
+    assert new.id not in ended
+
+
+def _all_changes(authority: zts.Authority) -> list[Change]:
+    request = FeedRequest("orders", os.urandom(32), 0)
+    return list(read_answer(authority.feed(request.to_bytes()), request, authority.ticket_keys).changes)
 
 
 def test_a_renewed_session_in_its_overlap_loses_too(house: Any, add: Add) -> None:

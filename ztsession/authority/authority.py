@@ -163,10 +163,7 @@ class Authority:
             decider = again()
             audit = opened.enter_context(JsonLinesAudit(directory / "audit.jsonl", clock=clock))
             authority = cls(keys, store, audit, decider, load=again, gate=gate, name=name, clock=clock)
-            if not authority.rules.unchanged:
-                authority._end_overlapping()
-            # What was changed while nobody was running holds for the sessions of before, too.
-            authority.rules.review()
+            authority._catch_up()
             authority._owned, authority._directory = [opened.pop_all().close], rules
         return authority
 
@@ -407,6 +404,16 @@ class Authority:
         except WireError as error:
             # What it rests on cannot be read, so nothing speaks for it.
             self.revoke(record.id, why=str(error)[:512])
+
+    def _catch_up(self) -> None:
+        # What was changed while nobody was running holds for the sessions of before, too.
+        changed, version = not self.rules.unchanged, self.rules.version
+        if changed:
+            self._end_overlapping()
+        self.rules.review()
+        if not changed and self.rules.version != version:
+            # The policies are the same, but somebody was enrolled with less.
+            self._end_overlapping()
 
     def _end_overlapping(self) -> None:
         # What they hold is not kept, and rules that are new might not allow it.
