@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -239,6 +240,9 @@ def test_L4_what_cannot_be_evaluated_is_taken_and_told(house: Any, add: Add) -> 
     authority.reload()
     assert verdict(point, client) != "OK"
     assert verdict(point, client, "orders.cancel") == "OK"
+    causes = [entry["cause"] for entry in audited(house, "policy.failed")]
+    assert len(causes) == len(set(causes)) > 0
+    assert all(re.search(r"trading\.cedar:\d+.*overflow", cause) for cause in causes)
 
 
 def test_L5_the_version_counts_changes_over_restarts(house: Any, add: Add) -> None:

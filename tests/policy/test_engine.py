@@ -149,6 +149,23 @@ def test_L4_error_in_a_forbid_denies(catalog: Catalog, healthy: dict[str, str]) 
     assert "overflow" in denied.errors[0]
 
 
+def test_L4_what_failed_is_told_once(
+    catalog: Catalog, healthy: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often it is asked, the log has one line of each failure and no other; it is handed on once."""
+    failing = PERMIT_ALL + "forbid (principal, action, resource) when { context.assurance * %d < 0 };"
+    policy = PolicySet({"a.cedar": failing % (2**63 - 1)}, catalog)
+    for _ in range(3):
+        assert not ask(policy, ALGORITHM, "orders.submit", healthy, assurance=2).allowed
+    [line] = [record.getMessage() for record in caplog.records if "a policy failed" in record.getMessage()]
+    assert "a.cedar:2" in line
+    assert [error in line for error in policy.take_failures()] == [True]
+    assert policy.take_failures() == []
+    sound = PolicySet({"a.cedar": failing % 2}, catalog)
+    assert ask(sound, ALGORITHM, "orders.submit", healthy, assurance=2).allowed
+    assert sound.take_failures() == []
+
+
 def test_L5_every_version_has_its_own_digest(catalog: Catalog) -> None:
     """A changed text, a moved file and a changed catalog each give another digest; equals give the same."""
     other = Catalog.from_text('version = 1\n[segments.orders.operations.submit]\neffect = "read"\n')

@@ -153,6 +153,8 @@ class RuleBook:
         for cause in found.failed:
             _log.error("a policy failed, and a failure denies: %s", cause)
             audit.record("policy.failed", cause=cause[:512])
+        for cause in self.decider.policies.current.take_failures():
+            audit.record("policy.failed", cause=cause[:512])
         return self._end_all(found.ended)
 
     def _end_all(self, ended: Sequence[tuple[bytes, str]]) -> int:
