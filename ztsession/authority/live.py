@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ztsession.authority.judged import NO_DEVICE, Basis
+from ztsession.authority.judged import Basis
 from ztsession.policy.grant import Grant
 from ztsession.policy.tighten import EVERYTHING, Less
+from ztsession.posture.devices import NO_DEVICE
 from ztsession.posture.items import ITEMS, UNKNOWN
 from ztsession.store.records import SessionRecord
 
