@@ -81,6 +81,35 @@ def test_a_point_keeps_the_hour_by_itself(eventually: Any) -> None:
         assert verdict("orders.cancel") == "OK"
 
 
+def test_an_hour_that_is_near_when_a_ticket_comes_waits_for_no_housekeeper(eventually: Any) -> None:
+    """Whoever comes just before the hour does not keep its right until the point looks around again."""
+    text = "version = 1\n" + "".join(
+        f'[segments.orders.operations.{name}]\neffect = "risk-reducing"\n' for name in ("submit", "cancel")
+    )
+    authority = TestAuthority(Catalog.from_text(text).segment("orders"))
+    with EnforcementPoint("orders", authority=authority) as point:
+        # As good as asleep: it ends, and nobody looks around.
+        point._stopping.set()
+        hours = 1, 2, 1
+        grants = [
+            dataclasses.replace(_grant(authority, hour), assurance=number)
+            for number, hour in enumerate(hours, start=1)
+        ]
+        clients = [authority.connect(point, grant) for grant in grants]
+
+        def verdict(client: Any, operation: str) -> str:
+            call = point.verifier(operation)
+            try:
+                call(client.sign(operation, b"x"), b"x")
+            except Denied as denied:
+                return denied.verdict
+            return "OK"
+
+        for client in clients:
+            eventually(lambda client=client: verdict(client, "orders.submit") == "NOT_PERMITTED")
+            assert verdict(client, "orders.cancel") == "OK"
+
+
 def test_the_hour_is_kept_before_the_lease_is_prolonged() -> None:
     """Maintenance that hears from nobody takes what the hour gave all the same."""
     clock = FakeClock()
