@@ -7,6 +7,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -16,11 +18,16 @@ from typing import Any
 import pytest
 
 import ztsession as zts
+from ztsession.bus.change import Change
+from ztsession.bus.feed import FeedRequest, read_answer
 from ztsession.errors import (
+    AuditError,
     ConfigurationError,
     PolicyError,
     StoreError,
+    ZtsError,
 )
+from ztsession.identity.subjects import Subject, ed25519_credential
 from ztsession.policy.catalog import Catalog
 from ztsession.tickets.segment_key import SegmentKey
 
@@ -233,6 +240,9 @@ def test_L4_what_cannot_be_evaluated_is_taken_and_told(house: Any, add: Add) -> 
     authority.reload()
     assert verdict(point, client) != "OK"
     assert verdict(point, client, "orders.cancel") == "OK"
+    causes = [entry["cause"] for entry in audited(house, "policy.failed")]
+    assert len(causes) == len(set(causes)) > 0
+    assert all(re.search(r"trading\.cedar:\d+.*overflow", cause) for cause in causes)
 
 
 def test_L5_the_version_counts_changes_over_restarts(house: Any, add: Add) -> None:
@@ -277,6 +287,25 @@ def test_keys_in_their_overlap_end_when_rules_changed_meanwhile(house: Any, add:
     with pytest.raises(zts.ZtsError):
         session.install(point, "orders")
     assert verdict(point, new.install(point, "orders")) == "OK"
+
+
+@pytest.mark.parametrize("role", ["trading", "reporting"])
+def test_keys_in_their_overlap_end_when_a_role_was_lost_meanwhile(house: Any, role: str) -> None:
+    """Who is enrolled with less after a restart has less under his old keys, too; else they go on."""
+    with house.authority() as authority:
+        session = house.connect(authority)
+        new = session.renew()
+    entry = house.identity.registry_entry("algorithm", roles=(role,), desk="rates")
+    (house.rules / "subjects.toml").write_text(entry + "\n")
+    authority = house.authority()
+    ended = {change.session for change in _all_changes(authority) if change.what == "revoke"}
+    assert (session.id in ended) == (role == "reporting")
+    assert new.id not in ended
+
+
+def _all_changes(authority: zts.Authority) -> list[Change]:
+    request = FeedRequest("orders", os.urandom(32), 0)
+    return list(read_answer(authority.feed(request.to_bytes()), request, authority.ticket_keys).changes)
 
 
 def test_a_renewed_session_in_its_overlap_loses_too(house: Any, add: Add) -> None:
@@ -348,6 +377,75 @@ def test_what_cannot_be_stored_is_not_in_force(house: Any, add: Add, monkeypatch
     assert authority.decider is old
     assert verdict(point, client) == "OK"
     authority.reload()
+    assert verdict(point, client) == "NOT_PERMITTED"
+
+
+@pytest.mark.parametrize("fails", [AuditError, StoreError])
+def test_one_session_that_cannot_be_ended_keeps_none_of_the_others(
+    house: Any, monkeypatch: pytest.MonkeyPatch, fails: type[ZtsError]
+) -> None:
+    """Whoever is enrolled no longer loses his sessions also when the end of one fails, or of all cannot be
+    recorded; the caller hears of it, and what failed is done before a lease is prolonged.
+    """
+    leavers = [zts.Ed25519Identity.generate(f"algo-{n}") for n in range(3)]
+    house.enrol(house.identity, *leavers)
+    authority = house.authority()
+    point = house.point(authority)
+    stays = house.connect(authority).install(point, "orders")
+    clients = [house.connect(authority, identity=each).install(point, "orders") for each in leavers]
+    house.enrol(house.identity)
+    failed = []
+
+    def record(event: str, **fields: Any) -> None:
+        if event == "session.revoked":
+            raise AuditError("disk full")
+        recorded(event, **fields)
+
+    def revoke(*what: Any) -> None:
+        if not failed:
+            failed.append(what)
+            raise StoreError("disk full")
+        revoked(*what)
+
+    recorded, revoked = authority._audit.record, authority._store.revoke
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            *(
+                (authority._audit, "record", record)
+                if fails is AuditError
+                else (authority._store, "revoke", revoke)
+            )
+        )
+        with pytest.raises(fails):
+            authority.reload()
+    verdicts = [verdict(point, client) for client in clients]
+    assert verdicts.count("REVOKED") >= 3 - len(failed)
+    assert verdict(point, stays) == "OK"
+    assert point.maintain()
+    assert [verdict(point, client) for client in clients] == ["REVOKED"] * 3
+
+
+def test_what_an_enrolment_takes_and_the_store_refuses_is_taken_before_a_lease_is_prolonged(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is enrolled with fewer roles has them no more, and what his sessions lose cannot stay undone."""
+    authority = house.authority()
+    point = house.point(authority)
+    mover = zts.Ed25519Identity.generate("algo-9")
+    credential = ed25519_credential(mover.public_key)
+    authority.enrolment.subject(Subject("algo-9", "algorithm", ("trading",), "rates", (credential,)))
+    client = house.connect(authority, identity=mover).install(point, "orders")
+    assert verdict(point, client) == "OK"
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise StoreError("disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(authority._store, "append_change", fails)
+        with pytest.raises(StoreError):
+            authority.enrolment.subject(Subject("algo-9", "algorithm", (), "rates", (credential,)))
+        assert not point.maintain()
+    assert point.maintain()
     assert verdict(point, client) == "NOT_PERMITTED"
 
 
@@ -451,6 +549,78 @@ def test_a_directory_that_is_exchanged_as_a_whole_is_taken(
     eventually(lambda: verdict(point, client) == "NOT_PERMITTED")
 
 
+def test_a_change_that_keeps_size_and_time_of_a_file_is_seen(house: Any, add: Add, eventually: Any) -> None:
+    """A file that is copied over with the times of its source is a change like any other."""
+    policy = house.rules / "trading.cedar"
+    text = policy.read_text()
+    policy.write_text(text + NO_SUBMIT.replace("submit", "status"))
+    authority = house.authority()
+    taken = threading.Event()
+    authority.watch(every_s=0.01, after=taken.set)
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    assert taken.wait(20)
+    before = policy.stat()
+    policy.write_text(text + NO_SUBMIT)
+    os.utime(policy, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = policy.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (
+        before.st_size,
+        before.st_mtime_ns,
+        before.st_ino,
+    )
+    eventually(lambda: verdict(point, client) == "NOT_PERMITTED")
+
+
+def test_a_change_that_could_not_be_stored_is_tried_again_by_itself(
+    house: Any, add: Add, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files were right and the store was full: nobody has to touch a file for them to be taken."""
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    tried = threading.Event()
+
+    def fails(*_: Any, **__: Any) -> None:
+        tried.set()
+        raise StoreError("disk full")
+
+    add(NO_SUBMIT)
+    with monkeypatch.context() as patched:
+        patched.setattr(authority._store, "append_change", fails)
+        authority.watch(every_s=0.01)
+        assert tried.wait(20)
+    eventually(lambda: verdict(point, client) == "NOT_PERMITTED")
+
+
+def test_L6_what_was_read_first_does_not_take_the_place_of_what_was_read_later(house: Any, add: Add) -> None:
+    """Of two reloads at once the one that began to read later is in force, whichever ends first."""
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+    load, read, go_on = authority.rules._load, threading.Event(), threading.Event()
+
+    def slow() -> Any:
+        found = load()
+        read.set()
+        assert go_on.wait(20)
+        return found
+
+    authority.rules._load = slow
+    first = threading.Thread(target=authority.reload)
+    first.start()
+    assert read.wait(20)
+    authority.rules._load = load
+    add(NO_SUBMIT)
+    authority.reload()
+    newer = authority.decider
+    go_on.set()
+    first.join()
+    assert authority.decider is newer
+    assert verdict(point, client) == "NOT_PERMITTED"
+    assert verdict(point, house.connect(authority).install(point, "orders")) == "NOT_PERMITTED"
+
+
 def test_only_what_was_opened_from_a_directory_can_be_watched(house: Any) -> None:
     """There must be something to watch, and a time to wait."""
     authority = house.authority()
@@ -494,3 +664,73 @@ def test_what_is_allowed_for_a_time_is_gone_after_it_and_cancelling_is_not(
     assert verdict(late, session.install(late, "orders")) == "NOT_PERMITTED"
     renewed = session.renew()
     assert (renewed.grants["orders"].allowed[0], "md" in renewed.grants) == (grant.lasting[0], False)
+
+
+def _a_minute_to_come() -> tuple[int, str]:
+    """When it begins, and how a policy asks for it."""
+    begins = int(time.time()) // 60 * 60 + 600
+    return begins, f"context.time.hhmm == {int(time.strftime('%H%M', time.gmtime(begins)))}"
+
+
+@pytest.mark.parametrize("asks", ["point", "client"])
+def test_new_rules_that_speak_of_time_take_at_their_hour(house: Any, add: Add, asks: str) -> None:
+    """A right that the new rules give until an hour ends then, also for a session whose grant was made by
+    rules that knew of no hour; whoever speaks with the Authority brings it about.
+    """
+    now = [time.time()]
+    authority = house.authority(clock=lambda: now[0])
+    point = house.point(authority, wall_clock=lambda: now[0], manual_clock=True)
+    session = house.connect(authority)
+    client = session.install(point, "orders")
+    assert session.grants["orders"].until == 0
+    begins, then = _a_minute_to_come()
+    add(f'\nforbid (principal, action == Action::"orders.submit", resource) when {{ {then} }};\n')
+    authority.reload()
+    now[0] = begins - 1
+    assert point.maintain()
+    assert verdict(point, client) == "OK"
+    now[0] = begins
+    if asks == "point":
+        assert point.maintain()
+    else:
+        house.connect(authority)
+    assert verdict(point, client) == "NOT_PERMITTED"
+    assert verdict(point, client, "orders.cancel") == "OK"
+
+
+def test_what_grants_lose_by_themselves_is_no_change_of_the_rules(house: Any) -> None:
+    """Where every grant says when its hour is over, the hour changes no version and publishes nothing."""
+    begins, then = _a_minute_to_come()
+    (house.rules / "trading.cedar").write_text(
+        f"permit (principal, action, resource) unless {{ {then} }};\n"
+        'permit (principal, action in Action::"effect:risk-reducing", resource);\n'
+    )
+    now = [time.time()]
+    authority = house.authority(clock=lambda: now[0])
+    point = house.point(authority, wall_clock=lambda: now[0], manual_clock=True)
+    house.connect(authority)
+    version = authority.rules.version
+    now[0] = begins
+    assert point.maintain()
+    authority.reload()
+    assert (authority.rules.version, audited(house, "policy.tightened")) == (version, [])
+
+
+def test_a_question_does_not_wait_for_the_authority_to_keep_the_hours(house: Any, add: Add) -> None:
+    """A point asks while others change something: it is answered, and the hour is kept by the next one."""
+    now = [time.time()]
+    authority = house.authority(clock=lambda: now[0])
+    point = house.point(authority, wall_clock=lambda: now[0], manual_clock=True)
+    client = house.connect(authority).install(point, "orders")
+    begins, then = _a_minute_to_come()
+    add(f'\nforbid (principal, action == Action::"orders.submit", resource) when {{ {then} }};\n')
+    authority.reload()
+    now[0] = begins
+    with authority._lock:
+        asking = threading.Thread(target=point.maintain)
+        asking.start()
+        asking.join(20)
+        assert not asking.is_alive()
+    assert verdict(point, client) == "OK"
+    assert point.maintain()
+    assert verdict(point, client) == "NOT_PERMITTED"

@@ -14,11 +14,14 @@ import termios
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 import ztsession as zts
 from ztsession.authority.keys import AuthorityKeys
+from ztsession.cli.authority import _reload
+from ztsession.errors import ConfigurationError
 from ztsession.integrations.stream import SocketTransport
 from ztsession.tickets import SegmentKey
 from ztsession.wire.sealed_file import Unlock
@@ -209,6 +212,15 @@ def test_an_authority_serves_handshakes_until_told_to_stop(tmp_path: Path, polic
         assert authority.wait(20) == 0
         rest = authority.stderr.read()
     assert "Traceback" not in rest
+
+
+def test_no_reload_that_fails_ends_the_process(caplog: pytest.LogCaptureFixture) -> None:
+    """SIGHUP is taken in the main thread: what escaped from there would stop the Authority."""
+    for error in (ConfigurationError("wrong"), RuntimeError("unforeseen")):
+        authority = Mock()
+        authority.reload.side_effect = error
+        _reload(authority)
+        assert str(error) in caplog.text
 
 
 def test_a_served_authority_watches_its_policies(tmp_path: Path, policy: Path) -> None:

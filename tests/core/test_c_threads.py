@@ -101,6 +101,32 @@ def test_T18_what_is_taken_from_one_session_during_verify(
     assert ("ZTS_NOT_PERMITTED" in result.stderr) == (LOOK_ONCE in mutations)
 
 
+#: The gap between counting the holders of a decision and becoming one, wide enough that another gets in.
+SLOW_HOLD = (
+    "zts_profile.c",
+    "        /* Another came or went",
+    "        extern int sched_yield(void);\n        (void)sched_yield();\n        /* Another came or went",
+)
+TRY_ONCE = (
+    "zts_profile.c",
+    "} while (!atomic_compare_exchange_weak(&p->references, &n, n + 1));",
+    "if (!atomic_compare_exchange_strong(&p->references, &n, n + 1)) return 0;\n    } while (0);",
+)
+
+
+@pytest.mark.skipif(SANITIZED_RUN, reason=ITS_OWN)
+@pytest.mark.parametrize("mutations", [(SLOW_HOLD,), (SLOW_HOLD, TRY_ONCE)], ids=["whole", "without"])
+def test_R3_narrowing_while_sessions_come_and_go(
+    tmp_path: Path, mutations: tuple[tuple[str, str, str], ...]
+) -> None:
+    """What is taken from a decision is taken although another session of it begins or ends at that moment;
+    were it tried once only, it would be lost.
+    """
+    result = run(build(tmp_path, "narrowing", "-O3", mutations=mutations), 10_000)
+    assert result.returncode == (1 if TRY_ONCE in mutations else 0), result.stderr
+    assert ("zts_table_narrow" in result.stderr) == (TRY_ONCE in mutations)
+
+
 @pytest.mark.parametrize("flags", [("-O3",), SANITIZED], ids=["fast", "sanitized"])
 def test_D9_a_writer_stuck_inside_a_slot(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """A decision made while a writer is stuck waits for it, or ends the session; it is never lost."""

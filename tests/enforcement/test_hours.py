@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from ztsession.bus.change import Change
 from ztsession.clock import FakeClock
 from ztsession.enforcement.hours import Hours
 from ztsession.enforcement.point import EnforcementPoint
+from ztsession.errors import Denied
 from ztsession.policy.catalog import Catalog
 from ztsession.policy.grant import Grant
 from ztsession.policy.tighten import Less
@@ -77,6 +81,35 @@ def test_a_point_keeps_the_hour_by_itself(eventually: Any) -> None:
         assert verdict("orders.cancel") == "OK"
 
 
+def test_an_hour_that_is_near_when_a_ticket_comes_waits_for_no_housekeeper(eventually: Any) -> None:
+    """Whoever comes just before the hour does not keep its right until the point looks around again."""
+    text = "version = 1\n" + "".join(
+        f'[segments.orders.operations.{name}]\neffect = "risk-reducing"\n' for name in ("submit", "cancel")
+    )
+    authority = TestAuthority(Catalog.from_text(text).segment("orders"))
+    with EnforcementPoint("orders", authority=authority) as point:
+        # As good as asleep: it ends, and nobody looks around.
+        point._stopping.set()
+        hours = 1, 2, 1
+        grants = [
+            dataclasses.replace(_grant(authority, hour), assurance=number)
+            for number, hour in enumerate(hours, start=1)
+        ]
+        clients = [authority.connect(point, grant) for grant in grants]
+
+        def verdict(client: Any, operation: str) -> str:
+            call = point.verifier(operation)
+            try:
+                call(client.sign(operation, b"x"), b"x")
+            except Denied as denied:
+                return denied.verdict
+            return "OK"
+
+        for client in clients:
+            eventually(lambda client=client: verdict(client, "orders.submit") == "NOT_PERMITTED")
+            assert verdict(client, "orders.cancel") == "OK"
+
+
 def test_the_hour_is_kept_before_the_lease_is_prolonged() -> None:
     """Maintenance that hears from nobody takes what the hour gave all the same."""
     clock = FakeClock()
@@ -92,3 +125,54 @@ def test_the_hour_is_kept_before_the_lease_is_prolonged() -> None:
             point.maintain()
         assert len(point._installer._hours) == expected
     assert point.session(late.handle) is not None
+
+
+class _Interrupted:
+    """A table in which something else begins right before the first narrowing."""
+
+    def __init__(self, table: Any, meanwhile: Callable[[], None]) -> None:
+        self._table, self._meanwhile = table, [threading.Thread(target=meanwhile)]
+        self.threads = list(self._meanwhile)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._table, name)
+
+    def narrow(self, *what: Any) -> bool:
+        if self._meanwhile:
+            other = self._meanwhile.pop()
+            other.start()
+            # Whether it gets through or has to wait: what is left must be the same.
+            other.join(0.3)
+        return bool(self._table.narrow(*what))
+
+
+def test_a_session_that_is_given_less_in_the_middle_of_it_loses_the_hour_too() -> None:
+    """The hour passes in one thread while a change takes something from one session in another: both are
+    gone, and what neither takes is not.
+    """
+    clock = FakeClock()
+    _, point = pair(clock=clock, operations=("orders.submit", "orders.cancel", "orders.status"))
+    authority: Any = point.authority
+    grant = authority.grant()
+    submit, cancel = (1 << grant.operations[f"orders.{name}"][0] for name in ("submit", "cancel"))
+    grant = dataclasses.replace(
+        grant, until=grant.issued_at + 10, lasting=[bits & ~submit for bits in grant.allowed]
+    )
+    client = authority.connect(point, grant, clock=clock)
+    left = [2**64 - 1 - cancel] * 3
+    change = Change.tighten(grant.profile_digest(), left, 0, session=grant.session)
+    table = _Interrupted(point.table, lambda: authority._publish(change))
+    point._listener._table = table
+    clock.advance(11)
+    point.maintain()
+    for thread in table.threads:
+        thread.join()
+    verdicts = {}
+    for name in ("submit", "cancel", "status"):
+        verdict = point.verifier(f"orders.{name}")
+        try:
+            verdict(client.sign(f"orders.{name}", b"x"), b"x")
+            verdicts[name] = "OK"
+        except Denied as denied:
+            verdicts[name] = denied.verdict
+    assert verdicts == {"submit": "NOT_PERMITTED", "cancel": "NOT_PERMITTED", "status": "OK"}

@@ -117,6 +117,8 @@ def test_no_comparison_turns_between_two_changes(zone: str, minutes: list[int], 
     [
         ("America/New_York", "America/Nowhere", 1, "expected a time zone"),
         ("America/New_York", "../../etc/passwd", 1, "expected a time zone"),
+        ("America/New_York", "America", 1, "expected a time zone"),
+        ("America/New_York", "x" * 5000, 1, "expected a time zone"),
         ('"04:00"', '"4:00"', 5, "expected a time like '09:30'"),
         ('"04:00"', '"24:00"', 5, "expected a time like '09:30'"),
         ('"04:00"', "400", 5, "expected a time like '09:30'"),
@@ -144,6 +146,13 @@ def test_without_a_file_it_is_utc_and_has_no_phases(tmp_path: Path) -> None:
     none = Calendar.load(tmp_path / "calendar.toml")
     assert none.phases == ()
     assert none.at(unix("2026-11-25T14:29:59")) == Moment(1429, "wed", 20261125, CLOSED)
+
+
+def test_a_link_to_no_calendar_is_not_no_calendar(tmp_path: Path) -> None:
+    """A file that ought to be there does not silently make it UTC."""
+    (tmp_path / "calendar.toml").symlink_to(tmp_path / "not-there.toml")
+    with pytest.raises(ConfigurationError, match=r"calendar\.toml: cannot be read"):
+        Calendar.load(tmp_path / "calendar.toml")
 
 
 def test_every_part_of_it_is_in_the_digest(tmp_path: Path) -> None:

@@ -149,6 +149,23 @@ def test_L4_error_in_a_forbid_denies(catalog: Catalog, healthy: dict[str, str]) 
     assert "overflow" in denied.errors[0]
 
 
+def test_L4_what_failed_is_told_once(
+    catalog: Catalog, healthy: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """However often it is asked, the log has one line of each failure and no other; it is handed on once."""
+    failing = PERMIT_ALL + "forbid (principal, action, resource) when { context.assurance * %d < 0 };"
+    policy = PolicySet({"a.cedar": failing % (2**63 - 1)}, catalog)
+    for _ in range(3):
+        assert not ask(policy, ALGORITHM, "orders.submit", healthy, assurance=2).allowed
+    [line] = [record.getMessage() for record in caplog.records if "a policy failed" in record.getMessage()]
+    assert "a.cedar:2" in line
+    assert [error in line for error in policy.take_failures()] == [True]
+    assert policy.take_failures() == []
+    sound = PolicySet({"a.cedar": failing % 2}, catalog)
+    assert ask(sound, ALGORITHM, "orders.submit", healthy, assurance=2).allowed
+    assert sound.take_failures() == []
+
+
 def test_L5_every_version_has_its_own_digest(catalog: Catalog) -> None:
     """A changed text, a moved file and a changed catalog each give another digest; equals give the same."""
     other = Catalog.from_text('version = 1\n[segments.orders.operations.submit]\neffect = "read"\n')
@@ -272,6 +289,52 @@ def test_broken_policy_is_named_with_file_and_line(catalog: Catalog, text: str, 
     with pytest.raises(PolicyError, match=told) as caught:
         PolicySet({"a.cedar": text}, catalog)
     assert (caught.value.file, caught.value.line) == ("a.cedar", line)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(" * 100_000 + "true" + ")" * 100_000,
+        "[" * 2_000 + "1" + "]" * 2_000 + " == 1",
+        " && ".join(["context.assurance == 1"] * 100_000),
+        "if context.assurance == 1 then true else " * 2_000 + "true",
+        "1 + " * 2_000 + "1 == 2",
+        "context" + ".a" * 20_000 + " == 1",
+        "context" + '["a"]' * 20_000 + " == 1",
+    ],
+    ids=["brackets", "sets", "and", "if", "sum", "attributes", "indices"],
+)
+def test_a_policy_that_is_nested_too_deep_does_not_end_the_process(catalog: Catalog, condition: str) -> None:
+    """What would exhaust the parser's stack is refused before it is parsed."""
+    deep = "\n" + PERMIT_ALL + "permit (principal, action, resource)\nwhen { " + condition + " };"
+    with pytest.raises(PolicyError, match=r"a\.cedar:3: expected at most 500 brackets and operators"):
+        PolicySet({"a.cedar": deep}, catalog)
+
+
+def test_width_is_no_depth(catalog: Catalog) -> None:
+    """A long list and brackets in a text are no nesting."""
+    many = ", ".join(f'Subject::"a.b-{n}"' for n in range(1_000))
+    condition = f'context.device != "{"(" * 600}" && [{many}].contains(principal)'
+    text = f"permit (principal, action, resource) when {{ {condition} }};"
+    assert len(PolicySet({"a.cedar": text}, catalog).statements) == 1
+
+
+@pytest.mark.parametrize("name", ["*", "", "a b", "\\u{430}da", "a" * 129])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "permit (principal == Subject::%s, action, resource);",
+        "permit (principal, action, resource)\nwhen { principal == Subject::%s };",
+        'permit (principal, action, resource)\nwhen { [Subject::"ada", Subject::%s].contains(principal) };',
+    ],
+)
+def test_L7_a_name_that_no_subject_can_have_is_refused(catalog: Catalog, text: str, name: str) -> None:
+    """Whoever writes Subject::"*" means everybody, or a mistake; it names nobody, and is not taken."""
+    with pytest.raises(PolicyError, match=r"a\.cedar:\d: no subject can have the name") as caught:
+        PolicySet({"a.cedar": PERMIT_ALL + text % f'"{name}"'}, catalog)
+    if name == "*":
+        assert caught.value.line == 2 + text.count("\n")
+    assert PolicySet({"a.cedar": text % '"algo-7"'}, catalog).mentions.subjects >= {"algo-7"}
 
 
 def test_strings_and_comments_do_not_cut_a_policy(catalog: Catalog, healthy: dict[str, str]) -> None:

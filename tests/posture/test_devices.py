@@ -196,6 +196,17 @@ def test_a_device_that_cannot_be_is_none(given, why):
         Device("a b", RAW)
 
 
+def test_the_name_that_stands_for_no_device_is_no_devices(tmp_path):
+    """A device called "none" would pass for no device: its sessions would outlive its enrolment."""
+    with pytest.raises(ConfigurationError, match="stands for no device"):
+        Device("none", RAW)
+    assert Device("None", RAW).name == "None"
+    file = tmp_path / "devices.toml"
+    file.write_text(f'[devices.none]\npublic_key = "{RAW.hex()}"\n')
+    with pytest.raises(ConfigurationError, match=r"devices\.toml:1: devices\.none: .*stands for no device"):
+        PostureAppraiser(file)
+
+
 HERE = '[devices.a]\neat_key = """\n' + pem(p256("a")) + '"""\n'
 
 

@@ -163,10 +163,7 @@ class Authority:
             decider = again()
             audit = opened.enter_context(JsonLinesAudit(directory / "audit.jsonl", clock=clock))
             authority = cls(keys, store, audit, decider, load=again, gate=gate, name=name, clock=clock)
-            if not authority.rules.unchanged:
-                authority._end_overlapping()
-            # What was changed while nobody was running holds for the sessions of before, too.
-            authority.rules.review()
+            authority._catch_up()
             authority._owned, authority._directory = [opened.pop_all().close], rules
         return authority
 
@@ -240,6 +237,8 @@ class Authority:
 
     def feed(self, request: bytes) -> bytes:
         """Answer an enforcement point's encoded FeedRequest."""
+        # Should this fail, there is no answer and no longer lease: what the hour takes is lost in any case.
+        self.rules.keep_hours()
         return self._changes.answer(request)
 
     # ---- For operators and detectors
@@ -338,7 +337,8 @@ class Authority:
         """From now on :meth:`reload` whenever the policy directory has changed, until :meth:`close`;
         ``after`` is called when that was done.
 
-        What is refused is told in the log and in the audit log, and tried again when it has changed.
+        What is refused is told in the log and in the audit log, and tried again when it has changed; what
+        cannot be stored is tried again by itself.
         """
         if self._directory is None:
             raise ConfigurationError("this Authority was not opened from a directory")
@@ -405,6 +405,16 @@ class Authority:
             # What it rests on cannot be read, so nothing speaks for it.
             self.revoke(record.id, why=str(error)[:512])
 
+    def _catch_up(self) -> None:
+        # What was changed while nobody was running holds for the sessions of before, too.
+        changed, version = not self.rules.unchanged, self.rules.version
+        if changed:
+            self._end_overlapping()
+        self.rules.review()
+        if not changed and self.rules.version != version:
+            # The policies are the same, but somebody was enrolled with less.
+            self._end_overlapping()
+
     def _end_overlapping(self) -> None:
         # What they hold is not kept, and rules that are new might not allow it.
         overlapping = self._store.renewed_sessions(int(self._clock()) - OVERLAP_S)
@@ -415,6 +425,7 @@ class Authority:
     def _sweep(self) -> None:
         now = self._clock()
         self._granting.end_expired(now)
+        self.rules.keep_hours()
         if now >= self._prune_at:
             self._changes.prune(int(now))
             self._prune_at = now + _PRUNE_S

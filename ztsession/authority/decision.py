@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ztsession.authority.judged import NO_DEVICE, Basis, Judged
+from ztsession.authority.judged import Basis, Judged
 from ztsession.errors import EvidenceError, HandshakeError
 from ztsession.handshake.binding import binding
 from ztsession.handshake.messages import Proof
@@ -23,6 +23,7 @@ from ztsession.policy.compile import compile_grant
 from ztsession.policy.engine import PolicyEngine
 from ztsession.policy.grant import Grant
 from ztsession.posture.appraisal import Appraisal, PostureAppraiser
+from ztsession.posture.devices import NO_DEVICE
 from ztsession.store.records import SessionRecord
 
 __all__ = ["Decider"]

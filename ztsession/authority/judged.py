@@ -16,13 +16,12 @@ from ztsession.identity.subjects import CREDENTIAL_MAX_BYTES
 from ztsession.mfa.protocol import FactorShown
 from ztsession.policy.attributes import SubjectAttributes
 from ztsession.posture.appraisal import Appraisal
+from ztsession.posture.devices import NO_DEVICE
 from ztsession.posture.items import ITEMS, WORDS
 from ztsession.wire.schema import Integer, ListOf, MapOf, Message, Octets, OneOf, Scope, Text
 
-__all__ = ["NO_DEVICE", "Basis", "Judged", "Standing"]
+__all__ = ["Basis", "Judged", "Standing"]
 
-#: Stands where no device was shown; policies see its posture as unknown throughout.
-NO_DEVICE = "none"
 _LAST_SECOND = 2**63 - 1
 
 

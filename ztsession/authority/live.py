@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ztsession.authority.judged import NO_DEVICE, Basis
+from ztsession.authority.judged import Basis
 from ztsession.policy.grant import Grant
 from ztsession.policy.tighten import EVERYTHING, Less
+from ztsession.posture.devices import NO_DEVICE
 from ztsession.posture.items import ITEMS, UNKNOWN
 from ztsession.store.records import SessionRecord
 
@@ -60,6 +61,9 @@ class HeldProfile:
     environment: str
     rows: Mapping[str, list[int]]
     held: Less
+    #: When the hour is over that the grant itself tells (Unix seconds, 0 for never), and what lasts then.
+    until: int
+    lasting: Less
     sessions: int = 0
 
 
@@ -121,6 +125,12 @@ class LiveGrants:
         """What one session still has of one of its profiles."""
         return self._own.get((session, digest), EVERYTHING) & self._profiles[digest].held
 
+    def pass_hours(self, now: float) -> None:
+        """What grants themselves give until an hour is gone when that is over at ``now`` (Unix seconds)."""
+        for profile in self._profiles.values():
+            if 0 < profile.until <= now:
+                profile.held &= profile.lasting
+
     def took(self, tightened: Iterable[Tightening]) -> None:
         """What the review asked for is in force."""
         for digest, session, less in tightened:
@@ -137,7 +147,10 @@ class LiveGrants:
         profile = self._profiles.get(digest)
         if profile is None:
             held = Less.of(grant.allowed, grant.step_up)
-            profile = HeldProfile(grant.segment, grant.environment, grant.operations, held)
+            lasting = Less.of(grant.lasting)
+            profile = HeldProfile(
+                grant.segment, grant.environment, grant.operations, held, grant.until, lasting
+            )
             self._profiles[digest] = profile
         profile.sessions += 1
         return digest

@@ -22,13 +22,14 @@ from typing import Final, NamedTuple
 
 from ztsession.authority.authority import Authority
 from ztsession.authority.hearing import Heard
-from ztsession.authority.judged import NO_DEVICE, Basis
+from ztsession.authority.judged import Basis
 from ztsession.errors import ConfigurationError, SessionEnded, ZtsError
 from ztsession.identity.subjects import Subject
 from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.catalog import RISKS, Operation, Segment
 from ztsession.policy.compile import ASSURANCE_MAX, Case
 from ztsession.policy.grant import Grant
+from ztsession.posture.devices import NO_DEVICE
 from ztsession.posture.items import ITEMS, UNKNOWN
 from ztsession.risk.levels import MODE_OF, Mode
 from ztsession.store.records import SessionRecord

@@ -6,14 +6,18 @@ not load is refused, out loud, and the old one stays.
 
 The version is part of every grant. So a decision under today's rules never looks like one of before, and what
 was taken from sessions of before is not taken from those that are granted under rules that allow it again.
+
+A grant knows the hours of the rules that it was made by, and of no others. So whenever time alone may have
+changed what the rules say, live sessions are held against them again, before a point's lease is prolonged.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from ztsession.audit.sink import AuditSink
@@ -29,6 +33,8 @@ from ztsession.wire import canonical
 __all__ = ["RuleBook"]
 
 _STATE: Final = "rules"
+#: How far to look for the next moment at which an answer can change: rules over time have one a day at least.
+_LOOK_S: Final = 2 * 86_400
 
 _log = logging.getLogger("ztsession.authority")
 
@@ -57,6 +63,9 @@ class RuleBook:
         self._version, self._digest = _stored(store)
         self.decider = decider
         decider.version = max(1, self._version)
+        self._review_at = math.inf
+        #: How many reloads have begun to read, and which of them is in force.
+        self._begun = self._taken = 0
 
     @property
     def version(self) -> int:
@@ -72,18 +81,24 @@ class RuleBook:
         """Read everything again; on any error all the old ones stay and the error names the place.
 
         On return the new rules decide, and what they take from live sessions is in force at every point of
-        this process. StoreError: nothing has changed. AuditError: they are in force, and the log does not
-        say so.
+        this process. StoreError: nothing has changed, or some session could not be ended, which is tried
+        again before any lease is prolonged. AuditError: they are in force, and the log does not say so.
         """
         if self._load is None:
             raise ConfigurationError("this Authority was not opened from a directory")
+        with self._lock:
+            self._begun += 1
+            began = self._begun
         try:
             fresh = self._load()
         except ConfigurationError as error:
             self._refuse(error)
             raise
         with self._lock, Afterwards(self._audit) as audit:
+            if began < self._taken:
+                return  # what was read later is in force already
             found = self._adopt(fresh)
+            self._taken = began
             audit.record("policy.reloaded", policy=fresh.policies.current.digest, version=self.version)
             self._follow(found, audit)
 
@@ -92,18 +107,36 @@ class RuleBook:
         enrolment, or while nobody was running. How many ended.
         """
         with self._lock, Afterwards(self._audit) as audit:
+            # Should it fail, it is done again before any lease is prolonged.
+            self._review_at = -math.inf
             found = self._adopt(self.decider)
             return self._follow(found, audit)
 
+    def keep_hours(self) -> None:
+        """:meth:`review`, if time alone may have changed what the rules in force say. Does not wait: while
+        something else is being decided, it is left to the next call.
+        """
+        # Points ask, also while a change is told to them: to wait for who tells it could be for ever.
+        if self._clock() < self._review_at or not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._clock() >= self._review_at:
+                self.review()
+        finally:
+            self._lock.release()
+
     def _adopt(self, decider: Decider) -> Review:
-        found = review(self._live, decider, self._clock())
-        digest = decider.policies.current.digest
+        now, policies = self._clock(), decider.policies.current
+        self._live.pass_hours(now)
+        found = review(self._live, decider, now)
+        digest = policies.digest
         version = max(1, self._version + (bool(found.tightened) or digest != self._digest))
         with self._store.transaction():
             if (version, digest) != (self._version, self._digest):
                 self._store.put_state(_STATE, canonical.encode({"version": version, "digest": digest}))
             changes = [self._changes.write_tighten(tightening) for tightening in found.tightened]
         self._version, self._digest = version, digest
+        self._review_at = next(policies.calendar.changes(now, now + _LOOK_S, policies.mentions), math.inf)
         decider.version = version
         self.decider = decider
         self._live.took(found.tightened)
@@ -120,13 +153,27 @@ class RuleBook:
         for cause in found.failed:
             _log.error("a policy failed, and a failure denies: %s", cause)
             audit.record("policy.failed", cause=cause[:512])
-        ended = 0
-        for session, why in found.ended:
+        for cause in self.decider.policies.current.take_failures():
+            audit.record("policy.failed", cause=cause[:512])
+        return self._end_all(found.ended)
+
+    def _end_all(self, ended: Sequence[tuple[bytes, str]]) -> int:
+        count, failed = 0, list[StoreError | AuditError]()
+        for session, why in ended:
             # One that was renewed ends together with those that follow it.
             if session in self._live:
-                self._end(session, why[:512])
-                ended += 1
-        return ended
+                try:
+                    self._end(session, why[:512])
+                    count += 1
+                except (StoreError, AuditError) as error:
+                    failed.append(error)  # the others end all the same
+        unended = [each for each in failed if isinstance(each, StoreError)]
+        if unended:
+            # Reviewed again before any lease is prolonged.
+            self._review_at = -math.inf
+        if failed:
+            raise [*unended, *failed][0]
+        return count
 
     def _refuse(self, error: ConfigurationError) -> None:
         try:

@@ -15,12 +15,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from ztsession.errors import ConfigurationError, ZtsError
+from ztsession.errors import ConfigurationError, StoreError, ZtsError
 
 __all__ = ["PolicyWatcher"]
 
 #: A file's name, and what changes when it is written or exchanged.
-_Look = tuple[tuple[str, int, int, int], ...]
+_Look = tuple[tuple[str, int, int, int, int], ...]
 
 _log = logging.getLogger("ztsession.authority")
 
@@ -50,9 +50,7 @@ class PolicyWatcher:
         before: _Look | None = None
         while not self._stopping.wait(self._every_s):
             now = self._look()
-            if now == before and now != taken:
-                self._take()
-                # Also when it was refused: the same files would be refused again.
+            if now == before and now != taken and self._take():
                 taken = now
             before = now
 
@@ -64,13 +62,21 @@ class PolicyWatcher:
             # Exchanged this very moment, or gone: what is in force stays in force.
             _log.warning("the policy directory cannot be looked at: %s", error.strerror)
             return None
-        return tuple(sorted((name, at.st_mtime_ns, at.st_size, at.st_ino) for name, at in found))
+        # The last of them cannot be set by who copies a file, and tells of changed permissions, too.
+        return tuple(
+            sorted((name, at.st_size, at.st_ino, at.st_mtime_ns, at.st_ctime_ns) for name, at in found)
+        )
 
-    def _take(self) -> None:
+    def _take(self) -> bool:
+        """Whether it is not to be tried again; the same files would be refused again."""
         try:
             self._reload()
+        except StoreError as error:
+            _log.error("the policy directory was not taken, it is tried again: %s", error)
+            return False
         except ZtsError as error:
             _log.error("the policy directory was not taken: %s", error)
         except Exception:
             # Whatever it was, without this thread no later change would be seen.
             _log.exception("the policy directory could not be read")
+        return True

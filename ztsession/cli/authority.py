@@ -81,6 +81,9 @@ def _reload(authority: Authority) -> None:
     except ZtsError as error:
         # What was in force stays in force.
         _log.error("the policy directory was not taken: %s", error)
+    except Exception:
+        # Whatever it was, it would leave the signal's handler and end the process.
+        _log.exception("the policy directory could not be read")
 
 
 def _make_segment_keys(authority: Authority) -> None:

@@ -181,8 +181,10 @@ class Listener:
 
     def take(self, profile: bytes, less: Less) -> None:
         """Every session of a profile (32 bytes) has less from now on, also those that have less already."""
-        for each in (profile, *self._lesser.get(profile, ())):
-            self._table.narrow(each, less.allowed, less.step_up)
+        # A session that gets a decision of its own meanwhile would take along what is being taken.
+        with self._lock:
+            for each in (profile, *self._lesser.get(profile, ())):
+                self._table.narrow(each, less.allowed, less.step_up)
 
     def _tighten_session(self, handle: int, session: bytes, profile: bytes) -> None:
         less = self._taken.of_session(profile, session)

@@ -118,7 +118,9 @@ class EnforcementPoint:
             lease_us=lease_us,
         )
         self._unsubscribe = authority.subscribe(self._listener.apply)
-        self._pushed = authority.pushes
+        self._pushed, self._manual_clock = authority.pushes, manual_clock
+        #: The hour that something waits for.
+        self._watched_us: int | None = None
         self._stopping = threading.Event()
         self.maintain()
         # Also when nobody closes the point: the Authority must not keep its table alive.
@@ -204,7 +206,7 @@ class EnforcementPoint:
         record = self.table.record(answer.handle)
         if record is not None:
             self._listener.settle(answer.handle, record.session, record.profile)
-        self._pass_hours()
+        self._keep_hours()
         return answer.to_bytes()
 
     #: A point is its own in-memory transport: ``exchange`` is what a connection calls with each message.
@@ -234,6 +236,22 @@ class EnforcementPoint:
     def _pass_hours(self) -> None:
         for profile, less in self._installer.take_due():
             self._listener.take(profile, less)
+
+    def _keep_hours(self) -> None:
+        self._pass_hours()
+        # The housekeeper rests, or waits for the Authority, and might look around only after it.
+        due_us, in_s = self._installer.next_due_us(), self._next_hour_s()
+        if self._manual_clock or due_us == self._watched_us or in_s > _Housekeeper.PAUSE_MAX_S:
+            return
+        self._watched_us = due_us
+        timer = threading.Timer(in_s, self._meet_hour)
+        timer.daemon = True
+        timer.start()
+
+    def _meet_hour(self) -> None:
+        # Also should it be a moment early: then it is waited for again.
+        self._watched_us = None
+        self._keep_hours()
 
     def _next_hour_s(self) -> float:
         due_us = self._installer.next_due_us()

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from ztsession.authority.judged import NO_DEVICE
 from ztsession.authority.questions import STEP_UP, AccessQuestion, Circumstances, Entity, Ruling
 from ztsession.errors import EvidenceError, WireError
 from ztsession.identity.jose import strict_json
 from ztsession.policy.catalog import RISKS
 from ztsession.policy.compile import ASSURANCE_MAX
+from ztsession.posture.devices import NO_DEVICE
 from ztsession.posture.items import ITEMS, UNKNOWN, WORDS
 from ztsession.wire.names import is_name
 

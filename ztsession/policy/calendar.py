@@ -78,7 +78,8 @@ class Calendar:
         """Read a calendar file, if there is one; ConfigurationError naming file, line and what was
         expected.
         """
-        return _read(read_toml(path)) if path.exists() else cls()
+        # A link that leads nowhere is a file that ought to be there.
+        return _read(read_toml(path)) if path.exists() or path.is_symlink() else cls()
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -175,8 +176,9 @@ def _read(root: Table) -> Calendar:
     timezone = root.text("timezone", "UTC")
     try:
         _zone(timezone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-        message = f"expected a time zone like 'Europe/London', found {timezone!r}"
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        # A region alone ("Europe") is a directory of the database, and no zone.
+        message = f"expected a time zone like 'Europe/London', found {timezone[:64]!r}"
         raise root.error(message, "timezone") from None
     if not root.has("phases"):
         raise root.error("expected the phases of a trading day", "phases")

@@ -21,6 +21,7 @@ from ztsession.errors import PolicyError
 from ztsession.policy.cedar_schema import POSTURE_ITEMS, TRUST_CLAIMS
 from ztsession.policy.cedar_source import Statement
 from ztsession.policy.cedar_tree import COMPARISONS, nodes, path_of
+from ztsession.wire.names import is_name
 
 if TYPE_CHECKING:
     import cedarpy
@@ -115,6 +116,10 @@ class _Silent:
                     "`has` is false for a misspelt name; expected none, as every attribute is always there"
                 )
                 raise self._error(message, "has")
+            if isinstance(node, pst.EntityUid) and str(node.type) == "Subject" and not is_name(node.id):
+                # Questions put such a name in the place of all that no policy mentions.
+                message = f"no subject can have the name {node.id[:64]!r}; leave it out to mean everybody"
+                raise self._error(message, "Subject")
             if isinstance(node, pst.BinaryOp):
                 self._check_compared(node.left, node.right)
                 self._check_compared(node.right, node.left)

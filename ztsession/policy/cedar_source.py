@@ -4,6 +4,9 @@ The evaluator's complaints carry no positions and its policy names are mere coun
 statement lets every error, and every decision in the audit log, be traced to a line in a file. Cutting needs
 to know only three things about Cedar: strings, ``//`` comments, and that a statement ends with ``;``.
 
+How deep a statement can be nested is bounded here, before anything parses it: Cedar's parser recurses, and
+when it runs out of stack it ends the process and not only the reading.
+
 Outside comments the text must be ASCII, and no text may contain invisible direction marks: a policy that
 reads one way to a reviewer and another to the machine is an attack (CVE-2021-42574).
 """
@@ -13,12 +16,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from typing import Final
 
 from ztsession.errors import PolicyError
 
-__all__ = ["Statement", "statements"]
+__all__ = ["DEPTH_MAX", "LINKS_MAX", "Statement", "statements"]
+
+#: Brackets within each other.
+DEPTH_MAX: Final = 64
+#: Brackets and operators in one statement: also without brackets it is nested no deeper than that.
+LINKS_MAX: Final = 500
 
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|;|[^";/]+|.', re.DOTALL)
+_LINK = re.compile(r"[][(){}.+*-]|&&|\|\||\bif\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +70,24 @@ def statements(file: str, text: str) -> list[Statement]:
         line += match.group().count("\n")
     if parts:
         found.append(Statement(file, start, "".join(parts).rstrip()))
+    for statement in found:
+        _check_nesting(statement)
     return found
+
+
+def _check_nesting(statement: Statement) -> None:
+    depth = links = 0
+    for piece in _TOKEN.findall(statement.text):
+        for link in () if piece.startswith('"') else _LINK.findall(piece):
+            closing = link in ")]}"
+            links += not closing
+            depth += (link in "([{") - closing
+            if depth > DEPTH_MAX or links > LINKS_MAX:
+                message = (
+                    f"expected at most {LINKS_MAX} brackets and operators in one policy, and no more than "
+                    f"{DEPTH_MAX} brackets within each other"
+                )
+                raise PolicyError(message, file=statement.file, line=statement.line)
 
 
 def _check_characters(file: str, line: int, piece: str, *, comment: bool) -> None:

@@ -17,6 +17,7 @@ many evaluations as there are kinds of them.
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -50,6 +51,10 @@ POLICY_FILE_MAX_BYTES: Final = 1 << 20
 
 #: Questions whose answers are kept for the next time; all are dropped when there are more.
 DECISIONS_KEPT: Final = 4096
+#: Different failures that are told of one version; whoever sees so many has seen enough.
+FAILURES_TOLD: Final = 64
+
+_log = logging.getLogger("ztsession.policy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,8 @@ class PolicySet:
         self._digest = digest("policy", schema.encode(), self.calendar.digest_part, *parts)
         # A decision is a function of the question alone, and clients come back with the same one.
         self._decided: dict[tuple[Question, str], dict[str, Decision]] = {}
+        #: Each failure, and whether it was taken.
+        self._failures: dict[str, bool] = {}
 
     @classmethod
     def load(cls, directory: str | Path, catalog: Catalog) -> PolicySet:
@@ -140,6 +147,12 @@ class PolicySet:
             self._keep(question, segment, known)
         return [known[operation.full_name] for operation in operations]
 
+    def take_failures(self) -> list[str]:
+        """What could not be evaluated, in Cedar's words; each is told once, here and in the log."""
+        untold = [error for error, taken in self._failures.copy().items() if not taken]
+        self._failures |= dict.fromkeys(untold, True)
+        return untold
+
     def forget_decisions(self) -> None:
         """Evaluate everything anew from here on; what was decided stays what it was."""
         self._decided.clear()
@@ -171,11 +184,18 @@ class PolicySet:
 
     def _decision(self, result: cedarpy.AuthzResult) -> Decision:
         errors = tuple(self._named(error) for error in result.diagnostics.errors)
+        self._tell(errors)
         # Cedar gives them in no order; explanations and logs should not change from run to run.
         policy_ids = sorted(result.diagnostics.reasons, key=lambda policy_id: (len(policy_id), policy_id))
         reasons = tuple(self._place(policy_id) for policy_id in policy_ids)
         # The errors count even when Cedar says Allow: what failed may have been a forbid.
         return Decision(result.allowed and not errors, reasons, errors)
+
+    def _tell(self, errors: Sequence[str]) -> None:
+        for error in errors:
+            if error not in self._failures and len(self._failures) < FAILURES_TOLD:
+                self._failures[error] = False
+                _log.error("a policy failed, and a failure denies: %s", error)
 
     def _place(self, policy_id: str) -> str:
         number = policy_id.removeprefix("policy")

@@ -33,6 +33,7 @@ from ztsession.wire.schema import Message, Name, Octets, Text
 from ztsession.wire.signature import PUBLIC_KEY_BYTES
 
 __all__ = [
+    "NO_DEVICE",
     "UEID_MAX_BYTES",
     "UEID_MIN_BYTES",
     "AllDevices",
@@ -42,6 +43,8 @@ __all__ = [
     "StoredDevices",
 ]
 
+#: Stands where no device was shown, so no device can have this name.
+NO_DEVICE = "none"
 #: RFC 9711, section 4.2.1: one byte of type and 6 to 32 of identity.
 UEID_MIN_BYTES, UEID_MAX_BYTES = 7, 33
 
@@ -67,6 +70,8 @@ class Device:
     def __post_init__(self) -> None:
         if not is_name(self.name):
             raise ConfigurationError("device: expected 1 to 128 characters from A-Z a-z 0-9 . _ : / @ -")
+        if self.name == NO_DEVICE:
+            raise ConfigurationError(f"device: {NO_DEVICE!r} stands for no device, expected another name")
         if self.ueid is not None:
             _check_ueid(self.ueid)
         if not self.keys:
