@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -122,6 +123,22 @@ def test_a_rule_against_one_subject_hits_its_sessions_alone(house: Any, add: Add
     assert [entry["sessions"] for entry in audited(house, "policy.tightened")] == [1]
 
 
+def test_what_one_session_loses_in_one_segment_costs_it_nothing_in_another(house: Any, add: Add) -> None:
+    """Every point hears of it, and only the one whose decision is meant does anything."""
+    other = zts.Ed25519Identity.generate("algo-8")
+    house.enrol(house.identity, other)
+    authority = house.authority()
+    orders, md = house.point(authority), house.point(authority, "md")
+    mine, its = house.connect(authority), house.connect(authority, identity=other)
+    assert mine.grants["md"].profile_digest() == its.grants["md"].profile_digest()
+    trades, reads = its.install(orders, "orders"), its.install(md, "md")
+    add('\nforbid (principal == Subject::"algo-8", action == Action::"md.snapshot", resource);\n')
+    authority.reload()
+    assert verdict(md, reads, "md.snapshot") == "NOT_PERMITTED"
+    assert verdict(md, reads, "md.subscribe") == "OK"
+    assert verdict(orders, trades) == "OK"
+
+
 def test_more_is_taken_from_who_was_given_less_already(house: Any, add: Add) -> None:
     """A later rule for all, and an operator's narrowing, reach a session that has less than the others; and
     nothing that was taken comes back.
@@ -219,6 +236,27 @@ def test_L6_rules_that_do_not_load_change_nothing_and_are_told(house: Any, add: 
     [refused] = audited(house, "policy.refused")
     assert "kernl" in refused["cause"]
     assert authority.rules.version == version
+
+
+def test_L6_of_two_reloads_at_once_what_was_read_last_holds(
+    house: Any, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules that were read before the file was changed do not take the place of those read after it."""
+    authority = house.authority()
+    read, meanwhile = authority.rules._load, threading.Thread(target=authority.reload)
+
+    def slowly() -> Any:
+        found = read()
+        if meanwhile.ident is None:
+            add(NO_SUBMIT)
+            meanwhile.start()
+            meanwhile.join(0.5)
+        return found
+
+    monkeypatch.setattr(authority.rules, "_load", slowly)
+    authority.reload()
+    meanwhile.join()
+    assert house.connect(authority).grants["orders"].allowed[0] & 1 == 0
 
 
 def test_L4_what_cannot_be_evaluated_is_taken_and_told(house: Any, add: Add) -> None:

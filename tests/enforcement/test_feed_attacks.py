@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from ztsession.errors import (
     WireError,
 )
 from ztsession.policy.catalog import Catalog
+from ztsession.policy.tighten import Less
 from ztsession.risk.levels import Mode
 from ztsession.testing import TestAuthority
 from ztsession.testing.pair import _catalog_text
@@ -167,6 +169,32 @@ def test_R6_nothing_brings_a_revoked_session_back(scene: Scene):
         scene.call()
     with pytest.raises(InstallationError, match=r"refused$"):
         scene.line.true.connect(scene.point, scene.client.grant, clock=scene.clock)
+
+
+def test_R3_who_is_given_less_while_all_lose_something_loses_both(scene: Scene):
+    """A loss of one session that falls into a loss of its whole profile brings nothing over from before."""
+    profile, every = scene.client.grant.profile_digest(), 2**64 - 1
+    listener, table = scene.point._listener, scene.point.table
+    alone = Change.tighten(profile, [every & ~2] * 3, 0, session=scene.session, number=1)
+    meanwhile = threading.Thread(target=listener.apply, args=[alone])
+
+    class Slow:
+        def narrow(self, *what: Any) -> bool:
+            if meanwhile.ident is None:
+                meanwhile.start()
+                meanwhile.join(0.2)
+            return table.narrow(*what)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(table, name)
+
+    listener._table = Slow()
+    listener.take(profile, Less((every & ~1,) * 3))
+    meanwhile.join()
+    for operation in ("orders.submit", "orders.cancel"):
+        with pytest.raises(NotPermitted):
+            scene.call(operation)
+    assert scene.call("orders.status")
 
 
 # ---- Answers

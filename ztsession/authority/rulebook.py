@@ -54,6 +54,7 @@ class RuleBook:
         """
         self._store, self._changes, self._audit, self._live = store, changes, audit, live
         self._load, self._end, self._lock, self._clock = load, end, lock, clock
+        self._reloading = threading.Lock()
         self._version, self._digest = _stored(store)
         self.decider = decider
         decider.version = max(1, self._version)
@@ -77,15 +78,17 @@ class RuleBook:
         """
         if self._load is None:
             raise ConfigurationError("this Authority was not opened from a directory")
-        try:
-            fresh = self._load()
-        except ConfigurationError as error:
-            self._refuse(error)
-            raise
-        with self._lock, Afterwards(self._audit) as audit:
-            found = self._adopt(fresh)
-            audit.record("policy.reloaded", policy=fresh.policies.current.digest, version=self.version)
-            self._follow(found, audit)
+        # From reading on: what was read first must not take the place of what was read after it.
+        with self._reloading:
+            try:
+                fresh = self._load()
+            except ConfigurationError as error:
+                self._refuse(error)
+                raise
+            with self._lock, Afterwards(self._audit) as audit:
+                found = self._adopt(fresh)
+                audit.record("policy.reloaded", policy=fresh.policies.current.digest, version=self.version)
+                self._follow(found, audit)
 
     def review(self) -> int:
         """Hold live sessions against the rules in force: those of before may have lost something with an

@@ -176,13 +176,17 @@ class Listener:
             self.take(change.profile, less)
             return
         handle = self._handle_of(change.session)
-        if handle is not None:
+        record = None if handle is None else self._table.record(handle)
+        # Points of other segments hear of it, too: what the session has there is another decision.
+        if handle is not None and record is not None and record.profile == change.profile:
             self._tighten_session(handle, change.session, change.profile)
 
     def take(self, profile: bytes, less: Less) -> None:
         """Every session of a profile (32 bytes) has less from now on, also those that have less already."""
-        for each in (profile, *self._lesser.get(profile, ())):
-            self._table.narrow(each, less.allowed, less.step_up)
+        # A session that is given less meanwhile must not take along what is taken from all.
+        with self._lock:
+            for each in (profile, *self._lesser.get(profile, ())):
+                self._table.narrow(each, less.allowed, less.step_up)
 
     def _tighten_session(self, handle: int, session: bytes, profile: bytes) -> None:
         less = self._taken.of_session(profile, session)
