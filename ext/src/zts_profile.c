@@ -7,8 +7,10 @@ void zts_profile_release(zts_profile *p) { atomic_fetch_sub(&p->references, 1); 
 
 static int profile_acquire(zts_profile *p, uint64_t mark, const uint8_t digest[ZTS_SHA256_BYTES]) {
     uint32_t n = ZTS_GET(p->references);
-    if (n >= REFERENCES_LOCKED - 1 || ZTS_GET(p->digest_mark) != mark) return 0;
-    if (!atomic_compare_exchange_strong(&p->references, &n, n + 1)) return 0;
+    /* Again when others come or go meanwhile: whoever narrows must not pass by a profile that is in use. */
+    do {
+        if (n >= REFERENCES_LOCKED - 1 || ZTS_GET(p->digest_mark) != mark) return 0;
+    } while (!atomic_compare_exchange_weak(&p->references, &n, n + 1));
     /* Memory that nobody filled has the digest of zeros, and must not pass for a decision. */
     if (ZTS_GET(p->epoch_length_us) && memcmp(p->digest, digest, ZTS_SHA256_BYTES) == 0) return 1;
     zts_profile_release(p);

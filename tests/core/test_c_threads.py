@@ -101,6 +101,35 @@ def test_T18_what_is_taken_from_one_session_during_verify(
     assert ("ZTS_NOT_PERMITTED" in result.stderr) == (LOOK_ONCE in mutations)
 
 
+#: The gap between counting who holds a decision and holding it, too, made wide likewise.
+SLOW_HOLD = (
+    "zts_profile.c",
+    "ZTS_GET(p->digest_mark) != mark) return 0;\n",
+    """ZTS_GET(p->digest_mark) != mark) return 0;
+        extern int sched_yield(void);
+        (void)sched_yield();
+""",
+)
+HOLD_ONCE = (
+    "zts_profile.c",
+    "} while (!atomic_compare_exchange_weak(&p->references, &n, n + 1));",
+    "} while (0);\n    if (!atomic_compare_exchange_strong(&p->references, &n, n + 1)) return 0;",
+)
+
+
+@pytest.mark.skipif(SANITIZED_RUN, reason=ITS_OWN)
+@pytest.mark.parametrize("mutations", [(SLOW_HOLD,), (SLOW_HOLD, HOLD_ONCE)], ids=["whole", "without"])
+def test_T18_what_is_taken_from_all_while_some_come_and_go(
+    tmp_path: Path, mutations: tuple[tuple[str, str, str], ...]
+) -> None:
+    """A profile is narrowed although the count of its sessions changes at that moment; looked at once, it
+    would be passed by.
+    """
+    result = run(build(tmp_path, "threads", "-O3", mutations=mutations), ROUNDS // 4)
+    assert result.returncode == (1 if HOLD_ONCE in mutations else 0), result.stderr
+    assert ("zts_table_narrow" in result.stderr) == (HOLD_ONCE in mutations)
+
+
 @pytest.mark.parametrize("flags", [("-O3",), SANITIZED], ids=["fast", "sanitized"])
 def test_D9_a_writer_stuck_inside_a_slot(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """A decision made while a writer is stuck waits for it, or ends the session; it is never lost."""
