@@ -12,18 +12,22 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import ztsession as zts
+from ztsession.authority.rulebook import RuleBook
 from ztsession.errors import (
     ConfigurationError,
     PolicyError,
     StoreError,
 )
 from ztsession.policy.catalog import Catalog
+from ztsession.store.sqlite import SqliteStore
 from ztsession.tickets.segment_key import SegmentKey
+from ztsession.wire import canonical
 
 NO_SUBMIT = '\nforbid (principal, action == Action::"orders.submit", resource);\n'
 NO_SUBMIT_FOR_8 = '\nforbid (principal == Subject::"algo-8", action == Action::"orders.submit", resource);\n'
@@ -259,8 +263,8 @@ def test_L6_of_two_reloads_at_once_what_was_read_last_holds(
     assert house.connect(authority).grants["orders"].allowed[0] & 1 == 0
 
 
-def test_L4_what_cannot_be_evaluated_is_taken_and_told(house: Any, add: Add) -> None:
-    """A rule that fails for a live session leaves nothing of what it is about, and the log has the cause."""
+def test_L4_what_cannot_be_evaluated_is_taken(house: Any, add: Add) -> None:
+    """A rule that fails for a live session leaves nothing of what it is about."""
     authority = house.authority()
     point = house.point(authority)
     client = house.connect(authority).install(point, "orders")
@@ -289,6 +293,42 @@ def test_L5_the_version_counts_changes_over_restarts(house: Any, add: Add) -> No
         assert house.connect(authority).grants["orders"].version == first + 2
 
 
+def test_L5_the_version_is_known_before_anything_is_reviewed(house: Any, add: Add) -> None:
+    """Whoever takes the rules up grants by the number that was reached before, and not by the first one."""
+    authority = house.authority()
+    add(NO_SUBMIT)
+    authority.reload()
+    decider: Any = SimpleNamespace(version=1)
+    book = RuleBook(
+        decider,
+        authority._store,
+        authority._changes,
+        authority._audit,
+        authority._live_grants,
+        load=None,
+        end=authority.revoke,
+        lock=authority._lock,
+    )
+    assert decider.version == book.version == authority.rules.version == 2
+    with pytest.raises(ConfigurationError, match="directory"):
+        book.reload()
+
+
+def test_L5_damaged_state_of_the_rules_is_told(house: Any) -> None:
+    """A number that cannot be read is not taken for the first one."""
+    for damaged in ({"version": 0, "digest": b"d" * 32}, {"version": "2", "digest": b"d" * 32}, {}):
+        with house.authority() as authority:
+            version = authority.rules.version
+            kept = authority._store.get_state("rules")
+            authority._store.put_state("rules", canonical.encode(damaged))
+        with pytest.raises(StoreError, match="damaged"):
+            house.authority()
+        with SqliteStore(house.state / "authority.sqlite") as store:
+            store.put_state("rules", kept)
+        with house.authority() as authority:
+            assert authority.rules.version == version
+
+
 def test_rules_that_changed_while_nobody_ran_hold_for_the_sessions_of_before(house: Any, add: Add) -> None:
     """A point that lived through the Authority's restart loses what the new rules do not allow."""
     with house.authority() as authority:
@@ -301,20 +341,36 @@ def test_rules_that_changed_while_nobody_ran_hold_for_the_sessions_of_before(hou
     assert verdict(point, client, "orders.cancel") == "OK"
 
 
-def test_keys_in_their_overlap_end_when_rules_changed_meanwhile(house: Any, add: Add) -> None:
-    """What an old session of a renewal held is not kept, so new rules end it with the restart."""
+class Line:
+    """The way to an Authority that is restarted behind it."""
+
+    def __init__(self, to: zts.Authority) -> None:
+        self.to = to
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.to, name)
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_keys_in_their_overlap_end_when_rules_changed_meanwhile(house: Any, add: Add, changed: bool) -> None:
+    """What an old session of a renewal held is not kept, so new rules end it with the restart, at points
+    that lived through it, too; under the same rules it goes on.
+    """
     with house.authority() as authority:
-        point = house.point(authority)
+        line = Line(authority)
+        point = house.point(line)
         session = house.connect(authority)
         old = session.install(point, "orders")
         new = session.renew()
         assert verdict(point, old) == "OK"
-    add(NO_SUBMIT_FOR_8)
-    authority = house.authority()
-    point = house.point(authority)
-    with pytest.raises(zts.ZtsError):
-        session.install(point, "orders")
+    if changed:
+        add(NO_SUBMIT_FOR_8)
+    line.to = house.authority()
+    assert point.maintain()
+    assert verdict(point, old) == ("REVOKED" if changed else "OK")
     assert verdict(point, new.install(point, "orders")) == "OK"
+    with pytest.raises(zts.ZtsError):
+        session.install(house.point(line), "orders")
 
 
 def test_a_renewed_session_in_its_overlap_loses_too(house: Any, add: Add) -> None:
