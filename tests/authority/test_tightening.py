@@ -386,7 +386,9 @@ def test_a_renewed_session_in_its_overlap_loses_too(house: Any, add: Add) -> Non
 
 
 def test_a_role_that_is_lost_is_lost_at_once(house: Any) -> None:
-    """Whoever is enrolled with fewer roles keeps of its sessions what these still allow."""
+    """Whoever is enrolled with fewer roles keeps of its sessions what these still allow; a role that is given
+    back is of use to sessions that are granted with it, and to no other.
+    """
     authority = house.authority()
     point = house.point(authority)
     client = house.connect(authority).install(point, "orders")
@@ -396,6 +398,10 @@ def test_a_role_that_is_lost_is_lost_at_once(house: Any) -> None:
     assert verdict(point, client) == "NOT_PERMITTED"
     assert verdict(point, client, "orders.cancel") == "NOT_PERMITTED"
     assert len(authority.sessions()) == 1
+    house.enrol(house.identity)
+    authority.reload()
+    assert verdict(point, client) == "NOT_PERMITTED"
+    assert verdict(point, house.connect(authority).install(point, "orders")) == "OK"
 
 
 @pytest.mark.parametrize(
@@ -430,7 +436,7 @@ def test_what_cannot_be_stored_is_not_in_force(house: Any, add: Add, monkeypatch
     point = house.point(authority)
     client = house.connect(authority).install(point, "orders")
     add(NO_SUBMIT)
-    old = authority.decider
+    old, stored = authority.decider, authority._store.get_state("rules")
 
     def fails(*_: Any, **__: Any) -> None:
         raise StoreError("disk full")
@@ -440,6 +446,7 @@ def test_what_cannot_be_stored_is_not_in_force(house: Any, add: Add, monkeypatch
         with pytest.raises(StoreError):
             authority.reload()
     assert authority.decider is old
+    assert authority._store.get_state("rules") == stored
     assert verdict(point, client) == "OK"
     authority.reload()
     assert verdict(point, client) == "NOT_PERMITTED"
