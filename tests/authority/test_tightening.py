@@ -25,6 +25,7 @@ from ztsession.errors import (
     StoreError,
 )
 from ztsession.policy.catalog import Catalog
+from ztsession.policy.engine import PolicySet
 from ztsession.store.sqlite import SqliteStore
 from ztsession.tickets.segment_key import SegmentKey
 from ztsession.wire import canonical
@@ -66,7 +67,9 @@ def audited(house: Any, event: str) -> list[dict[str, Any]]:
 
 
 def test_what_new_rules_take_is_gone_with_the_next_call(house: Any, add: Add) -> None:
-    """Every attached point refuses what the reload took from a session that lives on, and takes the rest."""
+    """Every attached point refuses what the reload took from a session that lives on, and takes the rest; the
+    same rules once more take nothing.
+    """
     authority = house.authority()
     points = [house.point(authority) for _ in range(2)]
     session = house.connect(authority)
@@ -77,6 +80,7 @@ def test_what_new_rules_take_is_gone_with_the_next_call(house: Any, add: Add) ->
     for point, client in zip(points, clients, strict=True):
         assert verdict(point, client) == "NOT_PERMITTED"
         assert verdict(point, client, "orders.cancel") == "OK"
+    authority.reload()
     assert [entry["profiles"] for entry in audited(house, "policy.tightened")] == [1]
 
 
@@ -277,6 +281,32 @@ def test_L4_what_cannot_be_evaluated_is_taken(house: Any, add: Add) -> None:
     assert verdict(point, client, "orders.cancel") == "OK"
 
 
+def test_L4_causes_are_in_the_log_and_no_longer_than_fits(
+    house: Any, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that cannot be evaluated, and rules that do not load, are told with as much of the cause as
+    an entry takes.
+    """
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise PolicyError("x" * 1000)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(authority.rules, "_load", fails)
+        with pytest.raises(PolicyError):
+            authority.reload()
+    assert verdict(point, client) == "OK"
+    monkeypatch.setattr(PolicySet, "decide", fails)
+    add("// the same rules\n")
+    authority.reload()
+    assert verdict(point, client) == "NOT_PERMITTED"
+    for event in ("policy.refused", "policy.failed"):
+        assert {entry["cause"] for entry in audited(house, event)} == {"x" * 512}
+
+
 def test_L5_the_version_counts_changes_over_restarts(house: Any, add: Add) -> None:
     """Each change of the rules has a number of its own, in every grant, also one made while nobody ran."""
     with house.authority() as authority:
@@ -368,6 +398,8 @@ def test_keys_in_their_overlap_end_when_rules_changed_meanwhile(house: Any, add:
     line.to = house.authority()
     assert point.maintain()
     assert verdict(point, old) == ("REVOKED" if changed else "OK")
+    ended = [entry["session"] for entry in audited(house, "session.revoked")]
+    assert ended == ([session.id.hex()] if changed else [])
     assert verdict(point, new.install(point, "orders")) == "OK"
     with pytest.raises(zts.ZtsError):
         session.install(house.point(line), "orders")
