@@ -81,19 +81,39 @@ def test_what_new_rules_take_is_gone_with_the_next_call(house: Any, add: Add) ->
         assert verdict(point, client) == "NOT_PERMITTED"
         assert verdict(point, client, "orders.cancel") == "OK"
     authority.reload()
-    assert [entry["profiles"] for entry in audited(house, "policy.tightened")] == [1]
+    [told] = audited(house, "policy.tightened")
+    assert (told["version"], told["profiles"], told["sessions"]) == (2, 1, 0)
 
 
 def test_what_now_wants_more_assurance_says_so(house: Any, add: Add) -> None:
-    """An operation for which the rules now demand more is not taken away: the refusal names what helps."""
+    """An operation for which the rules now demand more is not taken away: the refusal names what helps, also
+    where a ticket of before is presented after.
+    """
     authority = house.authority()
-    point = house.point(authority)
-    client = house.connect(authority).install(point, "orders")
+    point, late = house.point(authority), house.point(authority)
+    session = house.connect(authority)
+    client = session.install(point, "orders")
     add(SUBMIT_WITH_3)
     assert verdict(point, client) == "OK"
     authority.reload()
-    assert verdict(point, client) == "STEP_UP_REQUIRED"
-    assert verdict(point, client, "orders.cancel") == "OK"
+    for at, held in ((point, client), (late, session.install(late, "orders"))):
+        assert verdict(at, held) == "STEP_UP_REQUIRED"
+        assert verdict(at, held, "orders.cancel") == "OK"
+
+
+def test_one_subject_of_many_can_be_asked_for_more(house: Any, add: Add) -> None:
+    """Of two sessions with one decision the one that is meant is told to step up, and the other goes on."""
+    other = zts.Ed25519Identity.generate("algo-8")
+    house.enrol(house.identity, other)
+    authority = house.authority()
+    point, late = house.point(authority), house.point(authority)
+    mine, its = house.connect(authority), house.connect(authority, identity=other)
+    clients = mine.install(point, "orders"), its.install(point, "orders")
+    add(SUBMIT_WITH_3.replace("principal,", 'principal == Subject::"algo-8",'))
+    authority.reload()
+    assert [verdict(point, client) for client in clients] == ["OK", "STEP_UP_REQUIRED"]
+    assert verdict(late, its.install(late, "orders")) == "STEP_UP_REQUIRED"
+    assert verdict(late, mine.install(late, "orders")) == "OK"
 
 
 def test_what_a_mode_may_no_longer_do_is_taken_from_that_mode(house: Any, add: Add) -> None:
@@ -434,6 +454,19 @@ def test_a_role_that_is_lost_is_lost_at_once(house: Any) -> None:
     authority.reload()
     assert verdict(point, client) == "NOT_PERMITTED"
     assert verdict(point, house.connect(authority).install(point, "orders")) == "OK"
+
+
+def test_H14_a_renewed_session_and_the_one_before_it_each_end_once(house: Any) -> None:
+    """Both are of a subject that is gone from the file, and the log says so once for each."""
+    authority = house.authority()
+    point = house.point(authority)
+    session = house.connect(authority)
+    old, new = session.install(point, "orders"), session.renew().install(point, "orders")
+    house.enrol(zts.Ed25519Identity.generate("algo-8"))
+    authority.reload()
+    assert [verdict(point, client) for client in (old, new)] == ["REVOKED", "REVOKED"]
+    ended = [entry["session"] for entry in audited(house, "session.revoked")]
+    assert sorted(ended) == sorted(each.grant.session.hex() for each in (old, new))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable
@@ -430,3 +431,26 @@ def test_D6_modes_are_forgotten_when_no_ticket_can_ask_for_them(scene: Scene):
         scene.clock.advance(GENERATION_US / 1e6)
         assert scene.point.maintain()
     assert len(modes) == 0
+
+
+def test_D6_lesser_decisions_are_forgotten_with_the_sessions_that_have_them(scene: Scene):
+    """What was taken from single sessions is known by name while their profile is, and no longer."""
+    profile, every = scene.client.grant.profile_digest(), 2**64 - 1
+    scene.line.true._publish(Change.tighten(profile, [every & ~1] * 3, 0, session=scene.session))
+    assert scene.point.maintain()
+    with pytest.raises(NotPermitted):
+        scene.call()
+    lesser = scene.point._listener._lesser
+    assert [len(names) for names in lesser.values()] == [1]
+    scene.line.true.narrow(profile, [every & ~2] * 3)
+    assert scene.point.maintain()
+    with pytest.raises(NotPermitted):
+        scene.call("orders.cancel")
+    assert scene.call("orders.status")
+    assert scene.point.end(scene.session)
+    for version in range(2, 70):
+        other = dataclasses.replace(scene.line.true.grant(), version=version)
+        scene.line.true.connect(scene.point, other, clock=scene.clock)
+        assert scene.point.end(other.session)
+    assert scene.point.maintain()
+    assert scene.point._listener._lesser == {}
