@@ -557,6 +557,7 @@ def test_when_no_profile_is_left_for_one_session_it_ends(house: Any, add: Add) -
     authority.reload()
     assert verdict(point, clients[0]) == "OK"
     assert verdict(point, clients[1]) == "REVOKED"
+    assert len(point._installer._places) == 1
 
 
 def test_grants_of_live_sessions_are_forgotten_with_them(house: Any) -> None:

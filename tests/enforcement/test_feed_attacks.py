@@ -417,20 +417,23 @@ def test_R12_a_narrowed_profile_stays_narrow_at_a_restarted_point(scene: Scene):
 
 
 def test_D6_modes_are_forgotten_when_no_ticket_can_ask_for_them(scene: Scene):
-    """A revoked session is remembered for longer than any session lives, and not for ever."""
-    modes = scene.point._listener._modes
+    """A revoked session, and what rules took, is remembered for longer than any session lives, and not for
+    ever.
+    """
+    modes, taken = scene.point._listener._modes, scene.point._listener._taken
     for _ in range(50):
         scene.line.true.set_mode(os.urandom(16), Mode.REVOKED)
     scene.line.true.set_mode(scene.session, Mode.REVOKED)
+    scene.line.true._publish(Change.tighten(b"p" * 32, [0, 0, 0], 0))
     assert scene.point.maintain()
     scene.clock.advance(86400)
     assert scene.point.maintain()
-    assert len(modes) == 51
+    assert (len(modes), len(taken)) == (51, 1)
     assert modes.get(scene.session) is Mode.REVOKED
     for _ in range(3):
         scene.clock.advance(GENERATION_US / 1e6)
         assert scene.point.maintain()
-    assert len(modes) == 0
+    assert (len(modes), len(taken)) == (0, 0)
 
 
 def test_D6_lesser_decisions_are_forgotten_with_the_sessions_that_have_them(scene: Scene):
