@@ -39,6 +39,7 @@ def test_new_rules_are_remembered_for_as_long_as_a_session_of_before_can_live() 
     taken.age(GENERATION_US)
     assert len(taken) == 3
     taken.take(Change.tighten(PROFILE, [12, 4, 4], 0, session=SESSION))
+    assert len(taken) == 3
     taken.age(2 * GENERATION_US)
     assert taken.of_profile(PROFILE) == Less((7, 3, 1))
     assert taken.of_session(PROFILE, SESSION) == Less((4, 4, 4))
