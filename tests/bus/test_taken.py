@@ -31,6 +31,8 @@ def test_new_rules_are_remembered_for_as_long_as_a_session_of_before_can_live() 
     """What rules took is forgotten after one generation at the earliest and two at the latest, and counts
     anew with each change; what an operator took is never forgotten (D6).
     """
+    # A grant's lifetime is a day at most (protocol, Grant), and clocks may be an hour apart.
+    assert GENERATION_US >= (86_400 + 3600) * 1_000_000
     taken = Taken()
     taken.take(Change.narrow(PROFILE, [7, 3, 1]))
     taken.age(0)
