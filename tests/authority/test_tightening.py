@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import ztsession as zts
+from ztsession.authority.rulebook import RuleBook
 from ztsession.bus.change import Change
 from ztsession.bus.feed import FeedRequest, read_answer
 from ztsession.errors import (
@@ -29,7 +31,10 @@ from ztsession.errors import (
 )
 from ztsession.identity.subjects import Subject, ed25519_credential
 from ztsession.policy.catalog import Catalog
+from ztsession.policy.engine import PolicySet
+from ztsession.store.sqlite import SqliteStore
 from ztsession.tickets.segment_key import SegmentKey
+from ztsession.wire import canonical
 
 NO_SUBMIT = '\nforbid (principal, action == Action::"orders.submit", resource);\n'
 NO_SUBMIT_FOR_8 = '\nforbid (principal == Subject::"algo-8", action == Action::"orders.submit", resource);\n'
@@ -68,7 +73,9 @@ def audited(house: Any, event: str) -> list[dict[str, Any]]:
 
 
 def test_what_new_rules_take_is_gone_with_the_next_call(house: Any, add: Add) -> None:
-    """Every attached point refuses what the reload took from a session that lives on, and takes the rest."""
+    """Every attached point refuses what the reload took from a session that lives on, and takes the rest; the
+    same rules once more take nothing.
+    """
     authority = house.authority()
     points = [house.point(authority) for _ in range(2)]
     session = house.connect(authority)
@@ -79,19 +86,40 @@ def test_what_new_rules_take_is_gone_with_the_next_call(house: Any, add: Add) ->
     for point, client in zip(points, clients, strict=True):
         assert verdict(point, client) == "NOT_PERMITTED"
         assert verdict(point, client, "orders.cancel") == "OK"
-    assert [entry["profiles"] for entry in audited(house, "policy.tightened")] == [1]
+    authority.reload()
+    [told] = audited(house, "policy.tightened")
+    assert (told["version"], told["profiles"], told["sessions"]) == (2, 1, 0)
 
 
 def test_what_now_wants_more_assurance_says_so(house: Any, add: Add) -> None:
-    """An operation for which the rules now demand more is not taken away: the refusal names what helps."""
+    """An operation for which the rules now demand more is not taken away: the refusal names what helps, also
+    where a ticket of before is presented after.
+    """
     authority = house.authority()
-    point = house.point(authority)
-    client = house.connect(authority).install(point, "orders")
+    point, late = house.point(authority), house.point(authority)
+    session = house.connect(authority)
+    client = session.install(point, "orders")
     add(SUBMIT_WITH_3)
     assert verdict(point, client) == "OK"
     authority.reload()
-    assert verdict(point, client) == "STEP_UP_REQUIRED"
-    assert verdict(point, client, "orders.cancel") == "OK"
+    for at, held in ((point, client), (late, session.install(late, "orders"))):
+        assert verdict(at, held) == "STEP_UP_REQUIRED"
+        assert verdict(at, held, "orders.cancel") == "OK"
+
+
+def test_one_subject_of_many_can_be_asked_for_more(house: Any, add: Add) -> None:
+    """Of two sessions with one decision the one that is meant is told to step up, and the other goes on."""
+    other = zts.Ed25519Identity.generate("algo-8")
+    house.enrol(house.identity, other)
+    authority = house.authority()
+    point, late = house.point(authority), house.point(authority)
+    mine, its = house.connect(authority), house.connect(authority, identity=other)
+    clients = mine.install(point, "orders"), its.install(point, "orders")
+    add(SUBMIT_WITH_3.replace("principal,", 'principal == Subject::"algo-8",'))
+    authority.reload()
+    assert [verdict(point, client) for client in clients] == ["OK", "STEP_UP_REQUIRED"]
+    assert verdict(late, its.install(late, "orders")) == "STEP_UP_REQUIRED"
+    assert verdict(late, mine.install(late, "orders")) == "OK"
 
 
 def test_what_a_mode_may_no_longer_do_is_taken_from_that_mode(house: Any, add: Add) -> None:
@@ -127,6 +155,22 @@ def test_a_rule_against_one_subject_hits_its_sessions_alone(house: Any, add: Add
     presented = mine.install(late, "orders"), its.install(late, "orders")
     assert [verdict(late, client) for client in presented] == ["OK", "NOT_PERMITTED"]
     assert [entry["sessions"] for entry in audited(house, "policy.tightened")] == [1]
+
+
+def test_what_one_session_loses_in_one_segment_costs_it_nothing_in_another(house: Any, add: Add) -> None:
+    """Every point hears of it, and only the one whose decision is meant does anything."""
+    other = zts.Ed25519Identity.generate("algo-8")
+    house.enrol(house.identity, other)
+    authority = house.authority()
+    orders, md = house.point(authority), house.point(authority, "md")
+    mine, its = house.connect(authority), house.connect(authority, identity=other)
+    assert mine.grants["md"].profile_digest() == its.grants["md"].profile_digest()
+    trades, reads = its.install(orders, "orders"), its.install(md, "md")
+    add('\nforbid (principal == Subject::"algo-8", action == Action::"md.snapshot", resource);\n')
+    authority.reload()
+    assert verdict(md, reads, "md.snapshot") == "NOT_PERMITTED"
+    assert verdict(md, reads, "md.subscribe") == "OK"
+    assert verdict(orders, trades) == "OK"
 
 
 def test_more_is_taken_from_who_was_given_less_already(house: Any, add: Add) -> None:
@@ -228,8 +272,29 @@ def test_L6_rules_that_do_not_load_change_nothing_and_are_told(house: Any, add: 
     assert authority.rules.version == version
 
 
-def test_L4_what_cannot_be_evaluated_is_taken_and_told(house: Any, add: Add) -> None:
-    """A rule that fails for a live session leaves nothing of what it is about, and the log has the cause."""
+def test_L6_of_two_reloads_at_once_what_was_read_last_holds(
+    house: Any, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules that were read before the file was changed do not take the place of those read after it."""
+    authority = house.authority()
+    read, meanwhile = authority.rules._load, threading.Thread(target=authority.reload)
+
+    def slowly() -> Any:
+        found = read()
+        if meanwhile.ident is None:
+            add(NO_SUBMIT)
+            meanwhile.start()
+            meanwhile.join(0.5)
+        return found
+
+    monkeypatch.setattr(authority.rules, "_load", slowly)
+    authority.reload()
+    meanwhile.join()
+    assert house.connect(authority).grants["orders"].allowed[0] & 1 == 0
+
+
+def test_L4_what_cannot_be_evaluated_is_taken(house: Any, add: Add) -> None:
+    """A rule that fails for a live session leaves nothing of what it is about."""
     authority = house.authority()
     point = house.point(authority)
     client = house.connect(authority).install(point, "orders")
@@ -243,6 +308,32 @@ def test_L4_what_cannot_be_evaluated_is_taken_and_told(house: Any, add: Add) -> 
     causes = [entry["cause"] for entry in audited(house, "policy.failed")]
     assert len(causes) == len(set(causes)) > 0
     assert all(re.search(r"trading\.cedar:\d+.*overflow", cause) for cause in causes)
+
+
+def test_L4_causes_are_in_the_log_and_no_longer_than_fits(
+    house: Any, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that cannot be evaluated, and rules that do not load, are told with as much of the cause as
+    an entry takes.
+    """
+    authority = house.authority()
+    point = house.point(authority)
+    client = house.connect(authority).install(point, "orders")
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise PolicyError("x" * 1000)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(authority.rules, "_load", fails)
+        with pytest.raises(PolicyError):
+            authority.reload()
+    assert verdict(point, client) == "OK"
+    monkeypatch.setattr(PolicySet, "decide", fails)
+    add("// the same rules\n")
+    authority.reload()
+    assert verdict(point, client) == "NOT_PERMITTED"
+    for event in ("policy.refused", "policy.failed"):
+        assert {entry["cause"] for entry in audited(house, event)} == {"x" * 512}
 
 
 def test_L5_the_version_counts_changes_over_restarts(house: Any, add: Add) -> None:
@@ -261,6 +352,42 @@ def test_L5_the_version_counts_changes_over_restarts(house: Any, add: Add) -> No
         assert house.connect(authority).grants["orders"].version == first + 2
 
 
+def test_L5_the_version_is_known_before_anything_is_reviewed(house: Any, add: Add) -> None:
+    """Whoever takes the rules up grants by the number that was reached before, and not by the first one."""
+    authority = house.authority()
+    add(NO_SUBMIT)
+    authority.reload()
+    decider: Any = SimpleNamespace(version=1)
+    book = RuleBook(
+        decider,
+        authority._store,
+        authority._changes,
+        authority._audit,
+        authority._live_grants,
+        load=None,
+        end=authority.revoke,
+        lock=authority._lock,
+    )
+    assert decider.version == book.version == authority.rules.version == 2
+    with pytest.raises(ConfigurationError, match="directory"):
+        book.reload()
+
+
+def test_L5_damaged_state_of_the_rules_is_told(house: Any) -> None:
+    """A number that cannot be read is not taken for the first one."""
+    for damaged in ({"version": 0, "digest": b"d" * 32}, {"version": "2", "digest": b"d" * 32}, {}):
+        with house.authority() as authority:
+            version = authority.rules.version
+            kept = authority._store.get_state("rules")
+            authority._store.put_state("rules", canonical.encode(damaged))
+        with pytest.raises(StoreError, match="damaged"):
+            house.authority()
+        with SqliteStore(house.state / "authority.sqlite") as store:
+            store.put_state("rules", kept)
+        with house.authority() as authority:
+            assert authority.rules.version == version
+
+
 def test_rules_that_changed_while_nobody_ran_hold_for_the_sessions_of_before(house: Any, add: Add) -> None:
     """A point that lived through the Authority's restart loses what the new rules do not allow."""
     with house.authority() as authority:
@@ -273,20 +400,38 @@ def test_rules_that_changed_while_nobody_ran_hold_for_the_sessions_of_before(hou
     assert verdict(point, client, "orders.cancel") == "OK"
 
 
-def test_keys_in_their_overlap_end_when_rules_changed_meanwhile(house: Any, add: Add) -> None:
-    """What an old session of a renewal held is not kept, so new rules end it with the restart."""
+class Line:
+    """The way to an Authority that is restarted behind it."""
+
+    def __init__(self, to: zts.Authority) -> None:
+        self.to = to
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.to, name)
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_keys_in_their_overlap_end_when_rules_changed_meanwhile(house: Any, add: Add, changed: bool) -> None:
+    """What an old session of a renewal held is not kept, so new rules end it with the restart, at points
+    that lived through it, too; under the same rules it goes on.
+    """
     with house.authority() as authority:
-        point = house.point(authority)
+        line = Line(authority)
+        point = house.point(line)
         session = house.connect(authority)
         old = session.install(point, "orders")
         new = session.renew()
         assert verdict(point, old) == "OK"
-    add(NO_SUBMIT_FOR_8)
-    authority = house.authority()
-    point = house.point(authority)
-    with pytest.raises(zts.ZtsError):
-        session.install(point, "orders")
+    if changed:
+        add(NO_SUBMIT_FOR_8)
+    line.to = house.authority()
+    assert point.maintain()
+    assert verdict(point, old) == ("REVOKED" if changed else "OK")
+    ended = [entry["session"] for entry in audited(house, "session.revoked")]
+    assert ended == ([session.id.hex()] if changed else [])
     assert verdict(point, new.install(point, "orders")) == "OK"
+    with pytest.raises(zts.ZtsError):
+        session.install(house.point(line), "orders")
 
 
 @pytest.mark.parametrize("role", ["trading", "reporting"])
@@ -321,7 +466,9 @@ def test_a_renewed_session_in_its_overlap_loses_too(house: Any, add: Add) -> Non
 
 
 def test_a_role_that_is_lost_is_lost_at_once(house: Any) -> None:
-    """Whoever is enrolled with fewer roles keeps of its sessions what these still allow."""
+    """Whoever is enrolled with fewer roles keeps of its sessions what these still allow; a role that is given
+    back is of use to sessions that are granted with it, and to no other.
+    """
     authority = house.authority()
     point = house.point(authority)
     client = house.connect(authority).install(point, "orders")
@@ -331,6 +478,23 @@ def test_a_role_that_is_lost_is_lost_at_once(house: Any) -> None:
     assert verdict(point, client) == "NOT_PERMITTED"
     assert verdict(point, client, "orders.cancel") == "NOT_PERMITTED"
     assert len(authority.sessions()) == 1
+    house.enrol(house.identity)
+    authority.reload()
+    assert verdict(point, client) == "NOT_PERMITTED"
+    assert verdict(point, house.connect(authority).install(point, "orders")) == "OK"
+
+
+def test_H14_a_renewed_session_and_the_one_before_it_each_end_once(house: Any) -> None:
+    """Both are of a subject that is gone from the file, and the log says so once for each."""
+    authority = house.authority()
+    point = house.point(authority)
+    session = house.connect(authority)
+    old, new = session.install(point, "orders"), session.renew().install(point, "orders")
+    house.enrol(zts.Ed25519Identity.generate("algo-8"))
+    authority.reload()
+    assert [verdict(point, client) for client in (old, new)] == ["REVOKED", "REVOKED"]
+    ended = [entry["session"] for entry in audited(house, "session.revoked")]
+    assert sorted(ended) == sorted(each.grant.session.hex() for each in (old, new))
 
 
 @pytest.mark.parametrize(
@@ -365,7 +529,7 @@ def test_what_cannot_be_stored_is_not_in_force(house: Any, add: Add, monkeypatch
     point = house.point(authority)
     client = house.connect(authority).install(point, "orders")
     add(NO_SUBMIT)
-    old = authority.decider
+    old, stored = authority.decider, authority._store.get_state("rules")
 
     def fails(*_: Any, **__: Any) -> None:
         raise StoreError("disk full")
@@ -375,6 +539,7 @@ def test_what_cannot_be_stored_is_not_in_force(house: Any, add: Add, monkeypatch
         with pytest.raises(StoreError):
             authority.reload()
     assert authority.decider is old
+    assert authority._store.get_state("rules") == stored
     assert verdict(point, client) == "OK"
     authority.reload()
     assert verdict(point, client) == "NOT_PERMITTED"
@@ -489,6 +654,7 @@ def test_when_no_profile_is_left_for_one_session_it_ends(house: Any, add: Add) -
     authority.reload()
     assert verdict(point, clients[0]) == "OK"
     assert verdict(point, clients[1]) == "REVOKED"
+    assert len(point._installer._places) == 1
 
 
 def test_grants_of_live_sessions_are_forgotten_with_them(house: Any) -> None:

@@ -66,6 +66,9 @@ def test_number_is_given_when_the_store_has_given_it() -> None:
         ("session", {"what": "narrow", "mode": 0, "profile": PROFILE}),
         ("profile", {"what": "narrow", "mode": 0, "session": b""}),
         ("mode", {"what": "narrow", "session": b"", "profile": PROFILE}),
+        ("profile", {"what": "tighten", "mode": 0}),
+        ("step_up", {"what": "narrow", "mode": 0, "session": b"", "profile": PROFILE, "step_up": 1}),
+        ("key", {"what": "tighten", "mode": 0, "profile": PROFILE, "key": PROFILE}),
     ],
 )
 def test_R5_malformed_change_is_refused(field: str, changes: dict[str, Any]) -> None:

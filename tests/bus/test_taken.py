@@ -31,14 +31,18 @@ def test_new_rules_are_remembered_for_as_long_as_a_session_of_before_can_live() 
     """What rules took is forgotten after one generation at the earliest and two at the latest, and counts
     anew with each change; what an operator took is never forgotten (D6).
     """
+    # A grant's lifetime is a day at most (protocol, Grant), and clocks may be an hour apart.
+    assert GENERATION_US >= (86_400 + 3600) * 1_000_000
     taken = Taken()
     taken.take(Change.narrow(PROFILE, [7, 3, 1]))
     taken.age(0)
     taken.take(Change.tighten(PROFILE, [6, 3, 1], 0))
     taken.take(Change.tighten(PROFILE, [4, 4, 4], 0, session=SESSION))
-    taken.age(GENERATION_US)
+    for after in range(3):
+        taken.age(GENERATION_US + after)
     assert len(taken) == 3
     taken.take(Change.tighten(PROFILE, [12, 4, 4], 0, session=SESSION))
+    assert len(taken) == 3
     taken.age(2 * GENERATION_US)
     assert taken.of_profile(PROFILE) == Less((7, 3, 1))
     assert taken.of_session(PROFILE, SESSION) == Less((4, 4, 4))
@@ -71,6 +75,7 @@ def test_what_all_lose_is_never_more_than_each_loses(a: Less, b: Less) -> None:
 def test_sessions_that_lost_the_same_share_a_name() -> None:
     """Name and content of a lesser profile belong together."""
     less = Less((1, 1, 0), 1)
-    names = {name_of(PROFILE, less), name_of(PROFILE, EVERYTHING), name_of(b"q" * 32, less)}
-    assert len(names) == 3
+    others = [Less((1, 1, 0)), Less((1, 0, 0), 1), EVERYTHING]
+    names = {name_of(PROFILE, less), name_of(b"q" * 32, less), *(name_of(PROFILE, each) for each in others)}
+    assert len(names) == 5
     assert name_of(PROFILE, Less((1, 1, 0), 1)) == name_of(PROFILE, less)

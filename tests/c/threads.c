@@ -5,6 +5,7 @@
  *   2  no honest call of a session that stays is refused, whatever turns around it
  *   3  no call that begins after a session's end is accepted
  *   4  what was taken from one session alone stays taken, whoever fills the profiles that it leaves behind
+ *   5  what is taken from a profile is taken, however many of its sessions come and go meanwhile
  *
  * usage: threads <rounds>; prints how many operations each thread did. */
 #define _GNU_SOURCE
@@ -137,7 +138,11 @@ static void *clockwork(void *unused) {
 static void *churn(void *unused) {
     for (uint64_t n = 0; !atomic_load(&over); n++) {
         session made[CHURN];
-        for (int i = 0; i < CHURN; i++) made[i] = session_new(&point, (uint8_t)(10 + (n + (uint64_t)i) % 3), n * CHURN + 7);
+        for (int i = 0; i < CHURN; i++) {
+            /* Also of the profile that is narrowed: its holders come and go meanwhile. */
+            const uint8_t profile = i % 4 == 3 ? 1 : (uint8_t)(10 + (n + (uint64_t)i) % 3);
+            made[i] = session_new(&point, profile, n * CHURN + 7);
+        }
         for (int i = 0; i < CHURN; i++) {
             uint8_t before[ZTS_TOKEN_BYTES];
             CHECK(zts_token_sign(&made[i].client, made[i].handle, OPERATION, NULL, 0, before) == ZTS_DONE);

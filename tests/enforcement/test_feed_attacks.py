@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +25,7 @@ from ztsession.errors import (
     WireError,
 )
 from ztsession.policy.catalog import Catalog
+from ztsession.policy.tighten import Less
 from ztsession.risk.levels import Mode
 from ztsession.testing import TestAuthority
 from ztsession.testing.pair import _catalog_text
@@ -167,6 +170,32 @@ def test_R6_nothing_brings_a_revoked_session_back(scene: Scene):
         scene.call()
     with pytest.raises(InstallationError, match=r"refused$"):
         scene.line.true.connect(scene.point, scene.client.grant, clock=scene.clock)
+
+
+def test_R3_who_is_given_less_while_all_lose_something_loses_both(scene: Scene):
+    """A loss of one session that falls into a loss of its whole profile brings nothing over from before."""
+    profile, every = scene.client.grant.profile_digest(), 2**64 - 1
+    listener, table = scene.point._listener, scene.point.table
+    alone = Change.tighten(profile, [every & ~2] * 3, 0, session=scene.session, number=1)
+    meanwhile = threading.Thread(target=listener.apply, args=[alone])
+
+    class Slow:
+        def narrow(self, *what: Any) -> bool:
+            if meanwhile.ident is None:
+                meanwhile.start()
+                meanwhile.join(0.2)
+            return table.narrow(*what)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(table, name)
+
+    listener._table = Slow()
+    listener.take(profile, Less((every & ~1,) * 3))
+    meanwhile.join()
+    for operation in ("orders.submit", "orders.cancel"):
+        with pytest.raises(NotPermitted):
+            scene.call(operation)
+    assert scene.call("orders.status")
 
 
 # ---- Answers
@@ -388,17 +417,43 @@ def test_R12_a_narrowed_profile_stays_narrow_at_a_restarted_point(scene: Scene):
 
 
 def test_D6_modes_are_forgotten_when_no_ticket_can_ask_for_them(scene: Scene):
-    """A revoked session is remembered for longer than any session lives, and not for ever."""
-    modes = scene.point._listener._modes
+    """A revoked session, and what rules took, is remembered for longer than any session lives, and not for
+    ever.
+    """
+    modes, taken = scene.point._listener._modes, scene.point._listener._taken
     for _ in range(50):
         scene.line.true.set_mode(os.urandom(16), Mode.REVOKED)
     scene.line.true.set_mode(scene.session, Mode.REVOKED)
+    scene.line.true._publish(Change.tighten(b"p" * 32, [0, 0, 0], 0))
     assert scene.point.maintain()
     scene.clock.advance(86400)
     assert scene.point.maintain()
-    assert len(modes) == 51
+    assert (len(modes), len(taken)) == (51, 1)
     assert modes.get(scene.session) is Mode.REVOKED
     for _ in range(3):
         scene.clock.advance(GENERATION_US / 1e6)
         assert scene.point.maintain()
-    assert len(modes) == 0
+    assert (len(modes), len(taken)) == (0, 0)
+
+
+def test_D6_lesser_decisions_are_forgotten_with_the_sessions_that_have_them(scene: Scene):
+    """What was taken from single sessions is known by name while their profile is, and no longer."""
+    profile, every = scene.client.grant.profile_digest(), 2**64 - 1
+    scene.line.true._publish(Change.tighten(profile, [every & ~1] * 3, 0, session=scene.session))
+    assert scene.point.maintain()
+    with pytest.raises(NotPermitted):
+        scene.call()
+    lesser = scene.point._listener._lesser
+    assert [len(names) for names in lesser.values()] == [1]
+    scene.line.true.narrow(profile, [every & ~2] * 3)
+    assert scene.point.maintain()
+    with pytest.raises(NotPermitted):
+        scene.call("orders.cancel")
+    assert scene.call("orders.status")
+    assert scene.point.end(scene.session)
+    for version in range(2, 70):
+        other = dataclasses.replace(scene.line.true.grant(), version=version)
+        scene.line.true.connect(scene.point, other, clock=scene.clock)
+        assert scene.point.end(other.session)
+    assert scene.point.maintain()
+    assert scene.point._listener._lesser == {}

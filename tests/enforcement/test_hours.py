@@ -6,14 +6,16 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
+
+import pytest
 
 from ztsession.bus.change import Change
 from ztsession.clock import FakeClock
 from ztsession.enforcement.hours import Hours
 from ztsession.enforcement.point import EnforcementPoint
-from ztsession.errors import Denied
+from ztsession.errors import Denied, NotPermitted
 from ztsession.policy.catalog import Catalog
 from ztsession.policy.grant import Grant
 from ztsession.policy.tighten import Less
@@ -176,3 +178,34 @@ def test_a_session_that_is_given_less_in_the_middle_of_it_loses_the_hour_too() -
         except Denied as denied:
             verdicts[name] = denied.verdict
     assert verdicts == {"submit": "NOT_PERMITTED", "cancel": "NOT_PERMITTED", "status": "OK"}
+
+
+def test_a_ticket_that_is_presented_after_the_hour_has_what_lasts() -> None:
+    """Nobody has to maintain the point first: the answer already goes out with what is left."""
+    clock = FakeClock()
+    _, point = pair(operations=["orders.submit", "orders.cancel"], clock=clock)
+    authority: Any = point.authority
+    grant = dataclasses.replace(authority.grant(), lasting=[2, 2, 0])
+    grant = dataclasses.replace(grant, until=grant.issued_at + 2)
+    for at, allowed in ((1, True), (2, False)):
+        clock.advance(at)
+        client = authority.connect(point, grant, clock=clock)
+        call = point.verifier("orders.submit")
+        with nullcontext() if allowed else pytest.raises(NotPermitted):
+            call(client.sign("orders.submit", b"x"), b"x")
+        assert point.verifier("orders.cancel")(client.sign("orders.cancel", b"x"), b"x")
+
+
+def test_an_installation_that_is_slow_makes_no_hour_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passes between looking at the ticket and filling its slot is not added to the hour."""
+    clock = FakeClock()
+    _, point = pair(clock=clock)
+    authority: Any = point.authority
+    grant = dataclasses.replace(authority.grant(), lasting=[0, 0, 0])
+    grant = dataclasses.replace(grant, until=grant.issued_at + 10)
+    looked = iter([0.0])
+    monkeypatch.setattr(point._installer, "_clock", lambda: clock.time() + next(looked, 4.0))
+    authority.connect(point, grant, clock=clock)
+    due_us = point._installer.next_due_us()
+    assert due_us is not None
+    assert due_us <= point.table.now_us() + 6_000_000

@@ -9,9 +9,10 @@ from typing import Any
 import cedarpy
 import pytest
 
+from ztsession.errors import PolicyError
 from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.calendar import Calendar
-from ztsession.policy.catalog import Catalog
+from ztsession.policy.catalog import RISKS, Catalog
 from ztsession.policy.cedar_schema import POSTURE_ITEMS
 from ztsession.policy.compile import compile_grant
 from ztsession.policy.engine import PolicySet
@@ -255,6 +256,40 @@ def test_a_question_is_asked_once_for_all_who_differ_in_nothing_mentioned(
     assert not allowed("algo-3")
     assert allowed("algo-4", desk="fx")
     assert len(asked) == 3
+
+
+def test_a_policy_that_names_a_device_decides_by_it() -> None:
+    """The device is in the question as soon as some policy asks for it, and hits no other."""
+    policy = policies(EVERYTHING + 'forbid (principal, action, resource) when { context.device == "h-2" };')
+    table = policy.catalog.segment("orders")
+    for device, allowed in (("h-1", True), ("h-2", False), ("h-3", True)):
+        [decision] = policy.decide(
+            ALGORITHM, table, table.operations[:1], device=device, posture=GOOD, assurance=1
+        )
+        assert decision.allowed == allowed
+
+
+def test_roles_are_a_set() -> None:
+    """In whatever order and however often they are named, the same roles are the same question."""
+    policy = policies('permit (principal, action, resource) when { principal.roles.contains("b") };')
+    table = policy.catalog.segment("orders")
+    for roles in (("a", "b"), ("b", "a"), ("b", "a", "b")):
+        who = SubjectAttributes("algo-7", "algorithm", roles)
+        [decision] = policy.decide(who, table, table.operations[:1], device="h", posture=GOOD, assurance=1)
+        assert decision.allowed
+    assert len(policy._decided) == 1
+
+
+@pytest.mark.parametrize("risk", ["High", "LOW", "", "none"])
+def test_L3_a_risk_that_there_is_not_is_refused(risk: str) -> None:
+    """A word that no policy can know would let a forbid not hold; those of the catalog are taken."""
+    policy = policies(EVERYTHING)
+    table = policy.catalog.segment("orders")
+    question: dict[str, Any] = {"device": "h", "posture": GOOD, "assurance": 1}
+    with pytest.raises(PolicyError, match="risk: expected one of low, medium, high"):
+        policy.decide(ALGORITHM, table, table.operations[:1], risk=risk, **question)
+    for word in RISKS:
+        assert policy.decide(ALGORITHM, table, table.operations[:1], risk=word, **question)[0].allowed
 
 
 @pytest.mark.parametrize(

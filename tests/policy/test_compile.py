@@ -7,7 +7,7 @@ import pytest
 from ztsession.errors import ConfigurationError, PolicyError
 from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.catalog import Catalog
-from ztsession.policy.compile import compile_grant
+from ztsession.policy.compile import SCOPES_MAX, compile_grant
 from ztsession.policy.engine import PolicySet
 from ztsession.policy.explain import explain
 from ztsession.policy.grant import Grant
@@ -111,6 +111,14 @@ def test_malformed_scope_is_refused(policy: PolicySet, healthy: dict[str, str], 
     """A scope is one operation or one whole segment; nothing else is guessed at."""
     with pytest.raises(PolicyError, match="scopes"):
         grant_for(policy, ALGORITHM, healthy, scopes=[scope])
+
+
+def test_D6_scopes_are_bounded(policy: PolicySet, healthy: dict[str, str]) -> None:
+    """As many as there may be are read, and one more is refused."""
+    most = ["orders.cancel"] * SCOPES_MAX
+    assert grant_for(policy, ALGORITHM, healthy, scopes=most) is not None
+    with pytest.raises(PolicyError, match="at most 256"):
+        grant_for(policy, ALGORITHM, healthy, scopes=[*most, "orders.cancel"])
 
 
 def test_L5_policies_of_another_catalog_are_refused(policy: PolicySet, healthy: dict[str, str]) -> None:

@@ -418,9 +418,12 @@ class Authority:
     def _end_overlapping(self) -> None:
         # What they hold is not kept, and rules that are new might not allow it.
         overlapping = self._store.renewed_sessions(int(self._clock()) - OVERLAP_S)
-        with self._lock, self._store.transaction():
-            changes = [self._write_revoked(record.id) for record in overlapping]
-        self._changes.publish(changes)
+        with self._lock, Afterwards(self._audit) as audit:
+            for record in overlapping:
+                audit.record("session.revoked", session=record.id, why="rules changed in its overlap")
+            with self._store.transaction():
+                changes = [self._write_revoked(record.id) for record in overlapping]
+            self._changes.publish(changes)
 
     def _sweep(self) -> None:
         now = self._clock()

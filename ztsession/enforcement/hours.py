@@ -28,7 +28,7 @@ class Hours:
         """
         if not grant.until:
             return
-        ends_us = now_us + max(0, int((grant.until - now) * 1_000_000))
+        ends_us = now_us + int((grant.until - now) * 1_000_000)
         # The earliest of several readings of one clock: a session must not gain by another's late arrival.
         known = self._ends.get(profile)
         if known is None or ends_us < known[0]:

@@ -73,7 +73,7 @@ class Installer:
         self._check(grant, remaining_s)
         with self._lock:
             self._presented.take(request.ticket, request.nonce, body.ends_at)
-            answer = self._fill(request, grant, body.secret, remaining_s, now)
+            answer = self._fill(request, grant, body.secret, remaining_s)
         self._settle(grant.session, answer.handle, mode_of)
         return answer
 
@@ -158,7 +158,7 @@ class Installer:
             self._table.set_mode(handle, mode)
 
     def _fill(
-        self, request: InstallRequest, grant: Grant, secret: bytes, remaining_s: float, now: float
+        self, request: InstallRequest, grant: Grant, secret: bytes, remaining_s: float
     ) -> InstallAnswer:
         place = self._places.get(grant.session)
         if place is not None and self._is_taken_for_another(place, grant.session):
@@ -171,7 +171,8 @@ class Installer:
         handle, now_us = self._table.install(
             profile, secret, nonce, record, lifetime_us=lifetime_us, idle_s=grant.idle_s
         )
-        self._hours.add(profile.digest, grant, now, now_us)
+        # The clock is read after session time: what passes in between makes an hour earlier and never later.
+        self._hours.add(profile.digest, grant, self._clock(), now_us)
         before = self._handle_at(place, grant.session)
         self._places.put(grant.session, self._table.index_of(handle))
         if before is not None:

@@ -176,7 +176,9 @@ class Listener:
             self.take(change.profile, less)
             return
         handle = self._handle_of(change.session)
-        if handle is not None:
+        record = None if handle is None else self._table.record(handle)
+        # Points of other segments hear of it, too: what the session has there is another decision.
+        if handle is not None and record is not None and record.profile == change.profile:
             self._tighten_session(handle, change.session, change.profile)
 
     def take(self, profile: bytes, less: Less) -> None:
