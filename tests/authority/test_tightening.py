@@ -448,6 +448,24 @@ def test_keys_in_their_overlap_end_when_a_role_was_lost_meanwhile(house: Any, ro
     assert new.id not in ended
 
 
+def test_keys_in_their_overlap_end_when_rules_change_right_after_a_restart(house: Any, add: Add) -> None:
+    """What a session renewed before the restart held is not known, so new rules end its old keys; one that
+    was renewed since keeps what they leave.
+    """
+    with house.authority() as authority:
+        session = house.connect(authority)
+        new = session.renew()
+    authority = house.authority()
+    since = house.connect(authority)
+    since.renew()
+    add(NO_SUBMIT_FOR_8)
+    assert [change for change in _all_changes(authority) if change.what == "revoke"] == []
+    authority.reload()
+    ended = {change.session for change in _all_changes(authority) if change.what == "revoke"}
+    assert ended == {session.id}
+    assert new.id in {record.id for record in authority.sessions()}
+
+
 def _all_changes(authority: zts.Authority) -> list[Change]:
     request = FeedRequest("orders", os.urandom(32), 0)
     return list(read_answer(authority.feed(request.to_bytes()), request, authority.ticket_keys).changes)

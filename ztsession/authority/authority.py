@@ -122,7 +122,7 @@ class Authority:
             gate=gate or Gate(),
             clock=clock,
         )
-        self._prune_at = 0.0
+        self._opened_at, self._prune_at = clock(), 0.0
         #: Modes that were decided and could not be written yet.
         self._owed: list[ModeChange] = []
         self._owned: list[Callable[[], None]] = []
@@ -331,7 +331,10 @@ class Authority:
         credentials and devices that are gone from the files end. StoreError and AuditError as
         :meth:`RuleBook.reload`.
         """
+        version = self.rules.version
         self.rules.reload()
+        if self.rules.version != version and self._clock() < self._opened_at + OVERLAP_S:
+            self._end_overlapping()
 
     def watch(self, *, every_s: float = 1.0, after: Callable[[], None] = lambda: None) -> None:
         """From now on :meth:`reload` whenever the policy directory has changed, until :meth:`close`;
@@ -417,8 +420,9 @@ class Authority:
 
     def _end_overlapping(self) -> None:
         # What they hold is not kept, and rules that are new might not allow it.
-        overlapping = self._store.renewed_sessions(int(self._clock()) - OVERLAP_S)
+        renewed = self._store.renewed_sessions(int(self._clock()) - OVERLAP_S)
         with self._lock, Afterwards(self._audit) as audit:
+            overlapping = [record for record in renewed if record.id not in self._live_grants]
             for record in overlapping:
                 audit.record("session.revoked", session=record.id, why="rules changed in its overlap")
             with self._store.transaction():
