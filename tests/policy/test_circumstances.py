@@ -348,7 +348,8 @@ def test_what_is_mentioned_is_seen_wherever_it_stands(condition: str, mentioned:
 
 def test_a_scope_names_a_subject_too() -> None:
     """The head of a policy is read like its conditions."""
-    assert policies('permit (principal == Subject::"ada", action, resource);').mentions.subjects == {"ada"}
+    text = 'permit (principal == Subject::"ada", action == Action::"orders.submit", resource);'
+    assert policies(text).mentions.subjects == {"ada"}
 
 
 def test_the_calendar_is_part_of_the_policies_digest(tmp_path: Path) -> None:
