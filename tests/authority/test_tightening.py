@@ -614,7 +614,8 @@ def test_a_changed_directory_is_taken_by_itself(house: Any, add: Add, eventually
     next version is taken.
     """
     authority = house.authority()
-    authority.watch(every_s=0.01)
+    versions: list[int] = []
+    authority.watch(every_s=0.01, after=lambda: versions.append(authority.rules.version))
     point = house.point(authority)
     client = house.connect(authority).install(point, "orders")
     assert verdict(point, client) == "OK"
@@ -625,6 +626,7 @@ def test_a_changed_directory_is_taken_by_itself(house: Any, add: Add, eventually
     (house.rules / "trading.cedar").write_text(before + NO_SUBMIT)
     eventually(lambda: verdict(point, client) == "NOT_PERMITTED")
     assert len(audited(house, "policy.refused")) == 1
+    eventually(lambda: 2 in versions)
 
 
 def test_a_directory_that_is_exchanged_as_a_whole_is_taken(
