@@ -32,7 +32,7 @@ from ztsession.errors import (
 from ztsession.identity.subjects import Subject, ed25519_credential
 from ztsession.policy.catalog import Catalog
 from ztsession.policy.engine import PolicySet
-from ztsession.store.sqlite import SqliteStore
+from ztsession.store.sqlite import KEEP_S, SqliteStore
 from ztsession.tickets.segment_key import SegmentKey
 from ztsession.wire import canonical
 
@@ -692,6 +692,34 @@ def test_grants_of_live_sessions_are_forgotten_with_them(house: Any) -> None:
     assert (len(authority._live_grants), len(authority._live_grants._profiles)) == (0, 0)
 
 
+def test_D6_what_rules_took_is_not_said_again_when_its_sessions_must_be_over(house: Any, add: Add) -> None:
+    """Pruning repeats what an operator took for good, and forgets what rules took from sessions of before."""
+    now = [time.time()]
+    authority = house.authority(clock=lambda: now[0])
+    house.connect(authority)
+    add(NO_SUBMIT)
+    authority.reload()
+    authority.narrow(b"p" * 32, [6, 6, 4])
+    heard: list[Change] = []
+    authority.subscribe(heard.append)
+    now[0] += KEEP_S + 10
+    authority._changes.prune(int(now[0]))
+    assert [(change.what, change.profile, change.allowed) for change in heard] == [
+        ("narrow", b"p" * 32, [6, 6, 4])
+    ]
+
+
+def test_what_a_session_was_granted_is_in_the_log(house: Any) -> None:
+    """Enough to ask other rules the same question, and to tell by which version it was answered."""
+    authority = house.authority()
+    session = house.connect(authority)
+    [entry] = audited(house, "session.granted")
+    grants = [session.grants[name] for name in sorted(session.grants)]
+    assert (entry["version"], entry["environment"]) == (authority.rules.version, "prod")
+    assert entry["scopes"] == ["orders.*", "md.*"]
+    assert entry["decisions"] == [[grant.segment, *grant.allowed, grant.step_up] for grant in grants]
+
+
 # ---- Watching
 
 
@@ -700,7 +728,8 @@ def test_a_changed_directory_is_taken_by_itself(house: Any, add: Add, eventually
     next version is taken.
     """
     authority = house.authority()
-    authority.watch(every_s=0.01)
+    versions: list[int] = []
+    authority.watch(every_s=0.01, after=lambda: versions.append(authority.rules.version))
     point = house.point(authority)
     client = house.connect(authority).install(point, "orders")
     assert verdict(point, client) == "OK"
@@ -711,6 +740,7 @@ def test_a_changed_directory_is_taken_by_itself(house: Any, add: Add, eventually
     (house.rules / "trading.cedar").write_text(before + NO_SUBMIT)
     eventually(lambda: verdict(point, client) == "NOT_PERMITTED")
     assert len(audited(house, "policy.refused")) == 1
+    eventually(lambda: 2 in versions)
 
 
 def test_a_directory_that_is_exchanged_as_a_whole_is_taken(

@@ -93,6 +93,25 @@ static void the_rest_goes_on(zts_table *point, const session *other) {
     }
 }
 
+/* 5 While a decision is being filled in, another installer makes it once more: what is taken is taken from every copy. */
+static void every_copy_is_narrowed(zts_table *point) {
+    static const uint64_t nothing[3];
+    uint8_t digest[ZTS_SHA256_BYTES];
+    memset(digest, 7, sizeof digest);
+    session first = session_new(point, 7, 21);
+    zts_slot *slot = zts_table_slot_of(point, first.handle);
+    zts_profile *profile = &point->profiles[ZTS_GET(slot->profile)];
+    const uint32_t held = atomic_exchange(&profile->references, UINT32_MAX);
+    session second = session_new(point, 7, 22);
+    atomic_store(&profile->references, held);
+    CHECK(ZTS_GET(zts_table_slot_of(point, second.handle)->profile) != ZTS_GET(slot->profile));
+    CHECK(call(point, &first, "before") == ZTS_OK && call(point, &second, "before") == ZTS_OK);
+    CHECK(zts_table_narrow(point, digest, nothing, 0) == ZTS_DONE);
+    CHECK(call(point, &first, "after") == ZTS_NOT_PERMITTED && call(point, &second, "after") == ZTS_NOT_PERMITTED);
+    table_free(&first.client);
+    table_free(&second.client);
+}
+
 int main(void) {
     zts_table point = table_new(1, 32, ZTS_DIRECTION_REQUEST, ZTS_CLOCK_MANUAL);
     an_end_waits(&point);
@@ -105,5 +124,8 @@ int main(void) {
     the_rest_goes_on(&wide, &other);
     table_free(&wide);
     table_free(&other.client);
+    zts_table two = table_new(4, 32, ZTS_DIRECTION_REQUEST, ZTS_CLOCK_MANUAL);
+    every_copy_is_narrowed(&two);
+    table_free(&two);
     return 0;
 }

@@ -69,6 +69,23 @@ def test_K9_a_profile_with_more_in_it_gives_nothing(world: World, session: Sessi
     assert world.install(profile_of(name(b"fresh")))
 
 
+@pytest.mark.parametrize("mode", [1, 2])
+def test_K9_what_a_mode_has_lost_is_not_in_the_lesser_decision(
+    world: World, session: Session, mode: int
+) -> None:
+    """What was taken from a worse mode alone stays taken from that mode, and from it alone."""
+    kept = [FULL, FULL, FULL]
+    for each in range(mode, 3):
+        kept[each] &= ~(1 << CANCEL)
+    assert world.point.narrow(name(b"profile"), kept)
+    assert tighten(world, session, without(SUBMIT))
+    world.passes(session, session.sign(operation=CANCEL), operation=CANCEL)
+    refusals = {"RESTRICTED": errors.StepUpRequired, "SUSPENDED": errors.ReauthRequired}
+    for worse, refusal in list(refusals.items())[mode - 1 :]:
+        world.point.set_mode(session.handle, worse)
+        world.refuses(refusal, session.sign(operation=CANCEL), operation=CANCEL, charged=session)
+
+
 def test_it_is_the_narrower_decision_that_holds_in_each_mode(world: World, session: Session) -> None:
     """Cancel taken from RESTRICTED stays in NORMAL."""
     assert tighten(world, session, [FULL, FULL & ~(1 << CANCEL), 0])

@@ -77,6 +77,7 @@ def test_phases_change_when_the_day_says_so(tmp_path: Path) -> None:
     assert changes("2026-11-25T06:00", "2026-11-26T06:00") == ["25T09:00", "25T14:30", "25T21:00", "26T05:00"]
     assert changes("2026-11-27T06:00", "2026-11-28T06:00") == ["27T14:30", "27T18:00", "28T05:00"]
     assert changes("2026-12-25T06:00", "2026-12-26T06:00") == ["26T05:00"]
+    assert changes("2026-11-25T09:00", "2026-11-25T21:00") == ["25T14:30"]
 
 
 def test_what_asks_for_no_time_never_changes(tmp_path: Path) -> None:

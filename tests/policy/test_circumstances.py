@@ -269,6 +269,42 @@ def test_a_policy_that_names_a_device_decides_by_it() -> None:
         assert decision.allowed == allowed
 
 
+def test_a_policy_about_an_environment_decides_by_that_of_the_segment() -> None:
+    """What is permitted in one environment is not in another."""
+    text = CATALOG + '[segments.lab]\nenvironment = "test"\n[segments.lab.operations.run]\neffect = "read"\n'
+    permit = 'permit (principal, action, resource) when { resource.environment == "test" };'
+    policy = PolicySet({"a.cedar": permit}, Catalog.from_text(text))
+    for name, allowed in (("lab", True), ("orders", False)):
+        table = policy.catalog.segment(name)
+        [decision] = policy.decide(
+            ALGORITHM, table, table.operations[:1], device="h", posture=GOOD, assurance=1
+        )
+        assert decision.allowed == allowed
+
+
+def test_what_is_known_is_kept_when_more_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question about more operations evaluates the new ones alone; an answer that is missing denies."""
+    policy = policies(EVERYTHING)
+    table = policy.catalog.segment("orders")
+    question: dict[str, Any] = {"device": "h", "posture": GOOD, "assurance": 1}
+    for most in (1, 3, 2):
+        decided = policy.decide(ALGORITHM, table, table.operations[:most], **question)
+        assert [decision.allowed for decision in decided] == [True] * most
+    monkeypatch.setattr(cedarpy, "is_authorized_batch", lambda *_: [])
+    assert len(policy.decide(ALGORITHM, table, table.operations[:3], **question)) == 3
+    with pytest.raises(PolicyError, match="answers are missing"):
+        policy.decide(ALGORITHM, table, table.operations, **question)
+
+
+def test_the_last_minute_of_the_day_ends_at_midnight() -> None:
+    """A comparison with it turns, if at all, when the next day begins."""
+    grant = grant_of(policies("permit (principal, action, resource) when { context.time.hhmm <= 2359 };"))
+    assert (grant.until, grant.lasting) == (0, grant.allowed)
+    last = policies("permit (principal, action, resource) when { context.time.hhmm == 2359 };")
+    at = AT_TEN + 9 * HOUR - 60
+    assert grant_of(last, at).until == at + 60
+
+
 def test_roles_are_a_set() -> None:
     """In whatever order and however often they are named, the same roles are the same question."""
     policy = policies('permit (principal, action, resource) when { principal.roles.contains("b") };')
@@ -312,7 +348,8 @@ def test_what_is_mentioned_is_seen_wherever_it_stands(condition: str, mentioned:
 
 def test_a_scope_names_a_subject_too() -> None:
     """The head of a policy is read like its conditions."""
-    assert policies('permit (principal == Subject::"ada", action, resource);').mentions.subjects == {"ada"}
+    text = 'permit (principal == Subject::"ada", action == Action::"orders.submit", resource);'
+    assert policies(text).mentions.subjects == {"ada"}
 
 
 def test_the_calendar_is_part_of_the_policies_digest(tmp_path: Path) -> None:
