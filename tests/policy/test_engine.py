@@ -79,7 +79,7 @@ def test_L2_forbid_wins_over_permit(policy: PolicySet, healthy: dict[str, str]) 
         ('resource.environment == "Prod"', 2, ("'Prod'", "expected one of prod")),
         ("context.time.hhmm < 960", 2, ("context.time.hhmm", "0 to 2359, like 930")),
         ("context.time.hhmm < 2400", 2, ("context.time.hhmm", "0 to 2359, like 930")),
-        ("context.time.hhmm > -1", 2, ("context.time.hhmm", "0 to 2359, like 930")),
+        ("context.time.hhmm > -60", 2, ("context.time.hhmm", "0 to 2359, like 930")),
         ("context.time.hhmm + 1 < 930", 2, ("context.time.hhmm", "a comparison with a time of day")),
         ("context.time.date <= 20261131", 2, ("context.time.date", "a date, like 20261231")),
         ("context.time.date * 2 == 3", 2, ("context.time.date", "a comparison")),
