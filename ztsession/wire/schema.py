@@ -89,7 +89,10 @@ class Message:
         for name in declared:
             if name not in values:
                 raise WireError(f"{cls.kind}.{name}: missing")
-        return cls(**values)
+        message = cls(**values)
+        # There is one canonical form, and the reader takes no other: this is it.
+        message.__dict__["encoded"] = data
+        return message
 
     def _check(self) -> None:
         for name, rule in _rules(type(self)).items():
