@@ -21,17 +21,23 @@ class Scripted(PolicyWatcher):
     """Sees what it is told to see, one look after the other, and then stops."""
 
     def __init__(self, looks: Sequence[Look], reload: Callable[[], None]) -> None:
-        self._looks, self.seen = iter(looks), 0
+        self._looks, self.seen, self._begin = iter(looks), 0, threading.Event()
         super().__init__(Path("nowhere"), reload, every_s=1e-6)
 
     def _look(self) -> Look:
+        # Not before the test has a name for it.
+        self._begin.wait(20)
         self.seen += 1
         for look in self._looks:
             return look
         self._stopping.set()
         return (("end", 0, 0, 0),)
 
+    def begin(self) -> None:
+        self._begin.set()
+
     def run(self) -> None:
+        self.begin()
         self._thread.join(20)
         assert not self._thread.is_alive()
 
@@ -124,6 +130,7 @@ def test_closing_waits_for_what_is_being_read() -> None:
         done.set()
 
     watcher = Scripted([A, A], slowly)
+    watcher.begin()
     assert begun.wait(20)
     watcher.close()
     assert done.is_set()
