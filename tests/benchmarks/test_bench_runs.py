@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("numpy", reason="the benchmarks' own packages are not installed (extra: bench)")
-pytest.importorskip("jwt", reason="the benchmarks' own packages are not installed (extra: bench)")
+pytest.importorskip("itsdangerous", reason="the benchmarks' own packages are not installed (extra: bench)")
 pytest.importorskip("matplotlib", reason="the benchmarks' own packages are not installed (extra: bench)")
 
 ROOT = Path(__file__).resolve().parents[2]
