@@ -90,7 +90,8 @@ class Authority:
         self.rotation = Rotation(keys, self._changes, audit, clock=clock)
         # The keys of a session in its overlap are as good as any.
         overlapping = store.renewed_sessions(int(clock()) - OVERLAP_S)
-        watched = [record.risk for record in (*self._live(), *overlapping) if record.risk]
+        live = self._live()
+        watched = [record.risk for record in (*live, *overlapping) if record.risk]
         self.risk = RiskEngine.restore(store.get_state(_STANDING), watched)
         self._live_grants = LiveGrants()
         self._granting = Granting(
@@ -127,7 +128,7 @@ class Authority:
         self._owed: list[ModeChange] = []
         self._owned: list[Callable[[], None]] = []
         self._directory: Path | None = None
-        for record in self._live():
+        for record in live:
             self._remember(record)
 
     @classmethod

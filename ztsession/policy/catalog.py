@@ -70,11 +70,6 @@ class Operation:
         """The operation's bit in a u64 bitmap of its segment."""
         return 1 << self.index
 
-    @property
-    def always_allowed(self) -> bool:
-        """Whether it may run in a suspended session."""
-        return self.highest_risk == RISKS[-1]
-
     def runs_at(self, risk: str) -> bool:
         """Whether it may run in a session of this risk, as far as the catalog says."""
         return RISKS.index(risk) <= RISKS.index(self.highest_risk)
