@@ -16,25 +16,14 @@ from typing import Any, Final
 
 from ztsession.errors import WireError
 from ztsession.risk.levels import Level
+from ztsession.risk.networks import NETWORK_MAX_BYTES, network_of
 from ztsession.wire import canonical
-from ztsession.wire.schema import VERSION, Integer, MapOf, Name, Octets, OneOf, Rule, Text
+from ztsession.wire.schema import VERSION, Flag, Integer, MapOf, Name, Octets, Rule, Text
 
-__all__ = [
-    "ANSWERED_BY_EVIDENCE",
-    "ANSWERED_BY_FACTOR",
-    "ANSWERED_BY_POSTURE",
-    "KINDS",
-    "SIGNAL_MAX_BYTES",
-    "Signal",
-]
+__all__ = ["SIGNAL_MAX_BYTES", "Signal"]
 
-#: What a signal can be about.
 KINDS: Final = ("posture-drift", "credential-compromise", "behaviour", "threat", "operator")
-
-#: Kinds that fresh evidence from the subject itself can answer. A stolen credential authenticates as well as
-#: the original did, so it is not among them; neither is what an operator or a threat feed said.
 ANSWERED_BY_EVIDENCE: Final = frozenset({"posture-drift", "behaviour"})
-#: Of these, what fresh posture alone answers, and what a second factor does: it says who, not on what.
 ANSWERED_BY_POSTURE: Final = frozenset({"posture-drift"})
 ANSWERED_BY_FACTOR: Final = frozenset({"behaviour"})
 
@@ -43,23 +32,28 @@ SIGNAL_MAX_BYTES: Final = 4096
 _TIME_MAX_US: Final = 2**53
 _FORM: Final[dict[str, Rule]] = {
     "id": Name(),
-    "about": OneOf(KINDS),
+    "about": Name(),
     "level": Integer(0, 3),
     "source": Name(),
     "time_us": Integer(0, _TIME_MAX_US),
     "subject": Name(optional=True),
     "device": Name(optional=True),
     "session": Octets.exactly(16, or_empty=True),
+    "network": Text(NETWORK_MAX_BYTES),
+    "withdraws": Flag(),
     "evidence": MapOf(Text(32, min_bytes=1), Text(256), 8),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One signal against exactly one of ``subject``, ``device`` (names) or ``session`` (16 bytes).
+    """One signal against exactly one of ``subject``, ``device`` (names), ``session`` (16 bytes) or ``network``
+    (an address or a network, as "192.0.2.0/24").
 
-    ``time``: unix seconds, kept to the microsecond, told and never decided by. ``evidence``: at most 8 short
-    texts for people. WireError names the field that does not fit.
+    ``kind``: one of those in ``risk.toml``, see :data:`ztsession.risk.kinds.DEFAULT_KINDS`. ``time``: unix
+    seconds when it happened, kept to the microsecond, told and never decided by. ``evidence``: at most 8
+    short texts for people. ``withdraws``: the source takes back all that it said of this kind against this
+    target, and of nobody else's. WireError names the field that does not fit.
     """
 
     id: str
@@ -70,23 +64,31 @@ class Signal:
     subject: str = ""
     device: str = ""
     session: bytes = b""
+    network: str = ""
+    withdraws: bool = False
     evidence: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check every field, and make the evidence unchangeable."""
         for name, value in self._form().items():
             _FORM[name].check(value, f"signal.{name}")
-        if sum((self.subject != "", self.device != "", self.session != b"")) != 1:
-            raise WireError("signal: expected exactly one of subject, device and session")
+        named = (self.subject != "", self.device != "", self.session != b"", self.network != "")
+        if sum(named) != 1:
+            raise WireError("signal: expected exactly one of subject, device, session and network")
+        object.__setattr__(self, "network", _checked_network(self.network))
         object.__setattr__(self, "level", Level(self.level))
         object.__setattr__(self, "time", round(self.time * 1e6) / 1e6)
         object.__setattr__(self, "evidence", MappingProxyType(dict(self.evidence)))
 
     @property
     def target(self) -> tuple[str, str]:
-        """What the signal is against: ("subject" | "device" | "session", its name or hexadecimal id)."""
+        """What the signal is against: ("subject" | "device" | "session" | "network", its name or hexadecimal
+        id).
+        """
         if self.session:
             return "session", self.session.hex()
+        if self.network:
+            return "network", self.network
         return ("subject", self.subject) if self.subject else ("device", self.device)
 
     @property
@@ -117,6 +119,8 @@ class Signal:
             subject=values["subject"],
             device=values["device"],
             session=values["session"],
+            network=values["network"],
+            withdraws=values["withdraws"],
             evidence=values["evidence"],
         )
 
@@ -132,5 +136,16 @@ class Signal:
             "subject": self.subject,
             "device": self.device,
             "session": self.session,
+            "network": self.network,
+            "withdraws": self.withdraws,
             "evidence": dict(self.evidence),
         }
+
+
+def _checked_network(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return network_of(text)
+    except ValueError:
+        raise WireError("signal.network: expected an address or a network such as 192.0.2.0/24") from None
