@@ -1,7 +1,8 @@
 """Addresses and networks in one spelling, so that a signal against one finds the sessions that came from it.
 
 An IPv4 address that arrives in IPv6 clothes (``::ffff:192.0.2.1``) is the IPv4 address: who is refused under
-one name must not come in under the other. A zone (``%eth0``) says which card of ours it came by, not who came.
+one name must not come in under the other. A zone (``%eth0``) says which card of ours it came by, not who
+came.
 """
 
 from __future__ import annotations

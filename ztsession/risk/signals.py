@@ -47,8 +47,8 @@ _FORM: Final[dict[str, Rule]] = {
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One signal against exactly one of ``subject``, ``device`` (names), ``session`` (16 bytes) or ``network``
-    (an address or a network, as "192.0.2.0/24").
+    """One signal against exactly one of ``subject``, ``device`` (names), ``session`` (16 bytes) or
+    ``network`` (an address or a network, as "192.0.2.0/24").
 
     ``kind``: one of those in ``risk.toml``, see :data:`ztsession.risk.kinds.DEFAULT_KINDS`. ``time``: unix
     seconds when it happened, kept to the microsecond, told and never decided by. ``evidence``: at most 8
