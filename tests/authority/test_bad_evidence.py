@@ -123,7 +123,7 @@ class Firm:
         with sqlite3.connect(self.house.state / "authority.sqlite") as database:
             dump = tuple(database.iterdump())
         database.close()
-        return dump, dict(self.authority.risk._sessions), self.authority._desk._gate.half_open
+        return dump, dict(self.authority.risk._sessions._sessions), self.authority._desk._gate.half_open
 
     def last_cause(self) -> dict[str, Any]:
         lines = (self.house.state / "audit.jsonl").read_text().splitlines()

@@ -105,6 +105,8 @@ class Floor:
             device_key=key if has_device else "",
             posture=dict(posture),
             environment="prod",
+            network="",
+            measured={},
         )
         self.live.add(record, shown, [grant])
         return name

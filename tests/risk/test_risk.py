@@ -9,20 +9,34 @@ from hypothesis import strategies as st
 
 from ztsession.errors import SessionEnded, WireError
 from ztsession.risk.engine import RiskEngine
+from ztsession.risk.kinds import DEFAULT_KINDS
 from ztsession.risk.levels import Level, Mode
 from ztsession.risk.session import SessionRisk
-from ztsession.risk.signals import KINDS, Signal
+from ztsession.risk.signals import Signal
 from ztsession.wire import canonical
 
 ONE, TWO = b"1" * 16, b"2" * 16
+KINDS = tuple(DEFAULT_KINDS)
+BOTH = frozenset({"posture", "factor"})
+NOW = 1_790_000_000.25
+
+
+class Clock:
+    """A clock that is moved by hand, Unix seconds."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def signal(id: str, kind: str = "behaviour", level: Level = Level.HIGH, **target: Any) -> Signal:
-    return Signal(id, kind, level, "detector", 1_790_000_000.25, **(target or {"session": ONE}))
+    return Signal(id, kind, level, "detector", NOW, **(target or {"session": ONE}))
 
 
-def watching(*sessions: bytes) -> RiskEngine:
-    engine = RiskEngine()
+def watching(*sessions: bytes, **more: Any) -> RiskEngine:
+    engine = RiskEngine(**more)
     for session in sessions or (ONE,):
         engine.open(session, f"subject-{session[:1].decode()}", "host", mark=engine.mark())
     return engine
@@ -40,21 +54,21 @@ def watching(*sessions: bytes) -> RiskEngine:
 def test_level_decides_the_mode(level: Level, mode: Mode) -> None:
     """Each level has one mode, and the change is reported exactly when there is one."""
     engine = watching()
-    changes = engine.signal(signal("a", level=level))
+    changes = engine.signal(signal("a", level=level)).modes
     assert engine.session(ONE).mode is mode
     assert [(c.session, c.before, c.after) for c in changes] == (
         [] if mode is Mode.NORMAL else [(ONE, Mode.NORMAL, mode)]
     )
 
 
-def test_worst_unresolved_signal_decides_alone() -> None:
-    """Many small signals never add up, and a small one after a big one changes nothing."""
+def test_signals_of_level_low_never_add_up() -> None:
+    """What is only noted never amounts to anything, and a small one after a big one changes nothing."""
     engine = watching()
     for number in range(100):
         engine.signal(signal(f"low-{number}", level=Level.LOW))
     assert engine.session(ONE).mode is Mode.NORMAL
     engine.signal(signal("high"))
-    assert engine.signal(signal("medium", level=Level.MEDIUM)) == []
+    assert engine.signal(signal("medium", level=Level.MEDIUM)).modes == []
     assert engine.session(ONE).mode is Mode.SUSPENDED
 
 
@@ -64,7 +78,7 @@ def test_R2_duplicate_signal_is_ignored() -> None:
     engine.signal(signal("a"))
     engine.reauthenticated(ONE, engine.mark())
     before = engine.session(ONE)
-    assert engine.signal(signal("a", level=Level.CRITICAL)) == []
+    assert engine.signal(signal("a", level=Level.CRITICAL)).duplicate
     assert engine.session(ONE) == before
     assert engine.session(ONE).mode is Mode.NORMAL
     engine.signal(signal("b"))
@@ -86,9 +100,9 @@ def test_signal_hits_the_sessions_of_its_target_and_no_others() -> None:
     assert [engine.session(s).mode for s in (ONE, TWO)] == [Mode.RESTRICTED, Mode.NORMAL]
     engine.signal(signal("b", level=Level.MEDIUM, session=TWO))
     assert [engine.session(s).mode for s in (ONE, TWO)] == [Mode.RESTRICTED, Mode.RESTRICTED]
-    changes = engine.signal(signal("c", level=Level.HIGH, device="host"))
+    changes = engine.signal(signal("c", level=Level.HIGH, device="host")).modes
     assert {c.session for c in changes} == {ONE, TWO}
-    assert engine.signal(signal("d", level=Level.HIGH, device="other-host")) == []
+    assert engine.signal(signal("d", level=Level.HIGH, device="other-host")).modes == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,7 +111,11 @@ def test_evidence_clears_what_it_answers_and_nothing_else(kind: str) -> None:
     engine = watching()
     engine.signal(signal("a", kind))
     changes = engine.reauthenticated(ONE, engine.mark())
-    answered = kind in ("posture-drift", "behaviour")
+    stays = {
+        "credential-compromise", "account", "session-revoked", "risk-level", "replay", "lateral-movement",
+        "threat", "operator",
+    }  # fmt: skip
+    answered = kind not in stays
     assert engine.session(ONE).mode is (Mode.NORMAL if answered else Mode.SUSPENDED)
     assert [c.after for c in changes] == ([Mode.NORMAL] if answered else [])
 
@@ -106,10 +124,10 @@ def test_step_up_answers_medium_and_not_high() -> None:
     """A second factor lifts RESTRICTED; SUSPENDED wants the whole evidence again."""
     engine = watching()
     engine.signal(signal("a", level=Level.MEDIUM))
-    engine.stepped_up(ONE, engine.mark())
+    engine.stepped_up(ONE, engine.mark(), BOTH)
     assert engine.session(ONE).mode is Mode.NORMAL
     engine.signal(signal("b", level=Level.HIGH))
-    assert engine.stepped_up(ONE, engine.mark()) == []
+    assert engine.stepped_up(ONE, engine.mark(), BOTH) == []
     assert engine.session(ONE).mode is Mode.SUSPENDED
 
 
@@ -162,9 +180,9 @@ def test_resolving_lifts_only_that_kind_and_target() -> None:
     engine = watching()
     engine.signal(signal("a", "threat", Level.MEDIUM, device="host"))
     engine.signal(signal("b", "operator", Level.HIGH, subject="subject-1"))
-    assert engine.resolve("threat", ("device", "elsewhere")) == []
-    assert engine.resolve("operator", ("subject", "subject-1"))[0].after is Mode.RESTRICTED
-    assert engine.resolve("threat", ("device", "host"))[0].after is Mode.NORMAL
+    assert engine.resolve("threat", ("device", "elsewhere")).modes == []
+    assert engine.resolve("operator", ("subject", "subject-1")).modes[0].after is Mode.RESTRICTED
+    assert engine.resolve("threat", ("device", "host")).modes[0].after is Mode.NORMAL
     with pytest.raises(WireError, match="kind"):
         engine.resolve("mood", ("device", "host"))
 
@@ -172,11 +190,11 @@ def test_resolving_lifts_only_that_kind_and_target() -> None:
 def test_explanation_names_the_cause_in_one_ascii_line() -> None:
     """The deciding signals are told, and what a sensor wrote cannot draw a second line."""
     engine = watching()
-    assert engine.session(ONE).explain() == "LOW because no signal is unresolved"
+    assert engine.explain(ONE) == "LOW because no signal is unresolved"
     evil = {"kernel": "bad\nLOW because all is well\u202e"}
     engine.signal(Signal("s-1", "posture-drift", Level.HIGH, "agent", 0.0, device="host", evidence=evil))
     engine.signal(signal("s-2", level=Level.MEDIUM))
-    told = engine.session(ONE).explain()
+    told = engine.explain(ONE)
     assert told.startswith(
         "HIGH because posture-drift of device host from agent (signal s-1): 'kernel': 'bad"
     )
@@ -193,7 +211,7 @@ def test_closed_session_is_forgotten() -> None:
         engine.session(ONE)
     with pytest.raises(SessionEnded):
         engine.reauthenticated(ONE, 0)
-    assert engine.signal(signal("a")) == []
+    assert engine.signal(signal("a")).modes == []
 
 
 @pytest.mark.parametrize(
@@ -201,7 +219,7 @@ def test_closed_session_is_forgotten() -> None:
     [
         ("id", {"id": "a\nb"}),
         ("id", {"id": ""}),
-        ("about", {"kind": "mood"}),
+        ("about", {"kind": "a mood"}),
         ("level", {"level": 4}),
         ("level", {"level": True}),
         ("source", {"source": "ag\u0435nt"}),
@@ -211,6 +229,10 @@ def test_closed_session_is_forgotten() -> None:
         ("session", {"session": b"x" * 15}),
         ("exactly one", {"session": b""}),
         ("exactly one", {"subject": "ada"}),
+        ("exactly one", {"network": "192.0.2.1"}),
+        ("network", {"session": b"", "network": "192.0.2.1/24"}),
+        ("network", {"session": b"", "network": "somewhere"}),
+        ("withdraws", {"withdraws": 1}),
         ("evidence", {"evidence": {"k": "v" * 257}}),
         ("evidence", {"evidence": {str(n): "v" for n in range(9)}}),
         ("evidence", {"evidence": {"score": 1.0}}),
@@ -247,12 +269,19 @@ def _run(engine: RiskEngine, events: list[tuple[str, Any]]) -> None:
     for what, value in events:
         if what == "signal":
             engine.signal(value)
+        elif what == "stepped_up":
+            engine.stepped_up(value, engine.mark(), BOTH)
         else:
-            getattr(engine, what)(value, engine.mark())
+            engine.reauthenticated(value, engine.mark())
+
+
+def _standing(engine: RiskEngine) -> list[bytes]:
+    targets = [("subject", "ada"), ("device", "host")]
+    return [data for data in map(engine.standing_bytes, targets) if data]
 
 
 def _fresh() -> RiskEngine:
-    engine = RiskEngine()
+    engine = RiskEngine(clock=lambda: NOW)
     engine.open(ONE, "ada", "host", mark=0)
     engine.open(TWO, "bob", "host", mark=0)
     return engine
@@ -274,21 +303,21 @@ def test_restored_engine_goes_on_as_the_first_would_have(before: list[Any], afte
     states = [engine.session(session).to_bytes() for session in (ONE, TWO)]
     seen = {value.id for what, value in before if what == "signal"}
     after = [(what, value) for what, value in after if what != "signal" or value.id not in seen]
-    restored = RiskEngine.restore(engine.standing_state(), states)
+    restored = RiskEngine.restore(_standing(engine), states, clock=lambda: NOW, at=engine.clock)
     _run(engine, after)
     _run(restored, after)
     for session in (ONE, TWO):
         assert restored.session(session) == engine.session(session)
-        assert restored.session(session).explain() == engine.session(session).explain()
-    assert restored.standing_state() == engine.standing_state()
+        assert restored.explain(session) == engine.explain(session)
+    assert _standing(restored) == _standing(engine)
 
 
 @given(EVENTS)
 def test_engine_agrees_with_a_model_that_forgets_nothing(events: list[Any]) -> None:
-    """Keeping few signals decides exactly as keeping all of them would."""
+    """Keeping few signals decides exactly as keeping all of them would, where no time passes."""
     engine = _fresh()
     owner = {ONE: "ada", TWO: "bob"}
-    model: dict[bytes, list[Signal]] = {ONE: [], TWO: []}
+    model: dict[bytes, Model] = {ONE: Model(), TWO: Model()}
     seen: set[str] = set()
     for what, value in events:
         _run(engine, [(what, value)])
@@ -296,30 +325,100 @@ def test_engine_agrees_with_a_model_that_forgets_nothing(events: list[Any]) -> N
             seen.add(value.id)
             for session in (ONE, TWO):
                 if value.session == session or value.subject == owner[session] or value.device == "host":
-                    model[session].append(value)
-        elif what != "signal" and max((s.level for s in model[value]), default=0) < Level.CRITICAL:
-            most = Level.MEDIUM if what == "stepped_up" else Level.HIGH
-            model[value] = [
-                s for s in model[value] if s.kind not in ("posture-drift", "behaviour") or s.level > most
-            ]
+                    model[session].take(value)
+        elif what != "signal":
+            model[value].answer(full=what == "reauthenticated")
         for session in (ONE, TWO):
-            expected = max((s.level for s in model[session]), default=Level.LOW)
-            assert engine.session(session).level == expected
+            assert engine.session(session).mode == model[session].mode
+
+
+class Model:
+    """One session's risk by the letter of the defaults, with every signal kept."""
+
+    def __init__(self) -> None:
+        self.signals: list[tuple[Signal, int]] = []
+        self.mode, self.rated, self.suspended = Mode.NORMAL, 0, False
+
+    def take(self, signal: Signal) -> None:
+        kind = DEFAULT_KINDS[signal.kind]
+        if kind.points[signal.level] or kind.actions[signal.level] > 1:
+            # What a milder one of the same was worth lives on in the worse, and in none that came before it.
+            self.signals.append((signal, kind.points[signal.level]))
+            self.judge()
+
+    def answer(self, *, full: bool) -> None:
+        if self.mode is Mode.REVOKED:
+            return
+        shown, most = ({"posture", "factor", "everything"}, 2) if full else ({"posture", "factor"}, 1)
+        left = [s for s in self.signals if not self.answers(s[0], shown, most)]
+        # Points ride on the last signal that was no milder: they go when that goes, and stay if it stays.
+        if len(self.kept()) > len(self.kept(left)):
+            self.signals, self.rated = self.with_riders(left), 0
+        self.suspended = self.suspended and not full
+        self.judge()
+
+    def with_riders(self, left: list[tuple[Signal, int]]) -> list[tuple[Signal, int]]:
+        gone = [s for s in self.signals if s not in left]
+        stays = [s for s in gone if any(_covers(later[0], s[0]) for later in left[self.after(left, s) :])]
+        return [s for s in self.signals if s in left or s in stays]
+
+    def after(self, left: list[tuple[Signal, int]], one: tuple[Signal, int]) -> int:
+        before = self.signals[: self.signals.index(one)]
+        return len([s for s in left if s in before])
+
+    def kept(self, signals: list[tuple[Signal, int]] | None = None) -> list[Signal]:
+        held = [s for s, _ in (self.signals if signals is None else signals)]
+        return [s for at, s in enumerate(held) if not any(_covers(later, s) for later in held[at + 1 :])]
+
+    @staticmethod
+    def answers(signal: Signal, shown: set[str], most: int) -> bool:
+        return DEFAULT_KINDS[signal.kind].answered_by in shown and signal.level <= most
+
+    def judge(self) -> None:
+        if self.mode is Mode.REVOKED:
+            return
+        points: dict[str, int] = {}
+        for signal, worth in self.signals:
+            points[signal.kind] = points.get(signal.kind, 0) + worth
+        score = sum(min(DEFAULT_KINDS[kind].cap, worth) for kind, worth in points.items())
+        high, medium = (50 if self.rated == 2 else 80), (25 if self.rated else 40)
+        self.rated = 2 if score >= high else 1 if score >= medium else 0
+        self.suspended = self.suspended or self.rated == 2
+        worst = max((DEFAULT_KINDS[s.kind].actions[s.level].mode for s in self.kept()), default=Mode.NORMAL)
+        self.mode = max(worst, Mode(self.rated), Mode.SUSPENDED if self.suspended else Mode.NORMAL)
+
+
+def _covers(later: Signal, earlier: Signal) -> bool:
+    same = (later.kind, later.target) == (earlier.kind, earlier.target)
+    return same and later.level >= earlier.level
 
 
 def test_D8_flood_of_signals_keeps_memory_bounded() -> None:
     """Thousands of signals leave a state of a few, which still fits its bound."""
     engine = watching()
     targets: list[dict[str, Any]] = [{"session": ONE}, {"subject": "subject-1"}, {"device": "host"}]
+    kinds = ("posture-drift", "credential-compromise", "behaviour", "threat", "operator")
     for number in range(6000):
-        kind, target = KINDS[number % 5], targets[number // 5 % 3]
+        kind, target = kinds[number % 5], targets[number // 5 % 3]
         level = Level(3 - number * 4 // 6000)
         evidence = {f"k{n}": "v" * 256 for n in range(8)}
         engine.signal(Signal(f"s-{number}", kind, level, "d", 0.0, **target, evidence=evidence))
     risk = engine.session(ONE)
-    assert len(risk.unresolved) == 60
+    assert len(risk.unresolved) == 45  # CRITICAL, HIGH and MEDIUM; LOW says nothing here
     assert SessionRisk.from_bytes(risk.to_bytes()) == risk
     assert risk.mode is Mode.REVOKED
+
+
+def test_D8_flood_from_many_sources_keeps_memory_bounded() -> None:
+    """A thousand sources that each say something of one session are taken together, and none is lost."""
+    engine = watching()
+    for number in range(1000):
+        level = Level.HIGH if number == 3 else Level.MEDIUM
+        engine.signal(Signal("s", "threat", level, f"source-{number}", NOW, session=ONE))
+    risk = engine.session(ONE)
+    assert len(risk.unresolved) <= 256
+    assert risk.mode is Mode.SUSPENDED
+    assert SessionRisk.from_bytes(risk.to_bytes()) == risk
 
 
 @pytest.mark.parametrize(
@@ -330,7 +429,7 @@ def test_damaged_state_is_refused(change: tuple[str, object]) -> None:
     engine = watching()
     engine.signal(signal("a"))
     good = engine.session(ONE).to_bytes()
-    fields = canonical.decode(good, max_bytes=1 << 18)
+    fields = canonical.decode(good, max_bytes=1 << 21)
     assert SessionRisk.from_bytes(canonical.encode(fields)) == engine.session(ONE)
     fields[change[0]] = change[1]
     with pytest.raises(WireError):
@@ -342,7 +441,7 @@ def test_state_with_signals_out_of_order_is_refused() -> None:
     engine = watching()
     engine.signal(signal("a"))
     engine.signal(signal("b", "threat"))
-    fields = canonical.decode(engine.session(ONE).to_bytes(), max_bytes=1 << 18)
+    fields = canonical.decode(engine.session(ONE).to_bytes(), max_bytes=1 << 21)
     fields["unresolved"][1][0] = fields["unresolved"][0][0]
     with pytest.raises(WireError, match="order"):
         SessionRisk.from_bytes(canonical.encode(fields))
@@ -353,8 +452,8 @@ def test_restored_engine_knows_what_it_has_seen_and_counted() -> None:
     engine = watching()
     for name in ("a", "b", "c"):
         engine.signal(signal(name, level=Level.MEDIUM))
-    restored = RiskEngine.restore(None, [engine.session(ONE).to_bytes()])
+    restored = RiskEngine.restore([], [engine.session(ONE).to_bytes()])
     assert restored.mark() == engine.mark() == 3
-    assert restored.signal(signal("c", level=Level.HIGH)) == []
+    assert restored.signal(signal("c", level=Level.HIGH)).duplicate
     assert restored.session(ONE) == engine.session(ONE)
-    assert restored.signal(signal("d", level=Level.HIGH))[0].after is Mode.SUSPENDED
+    assert restored.signal(signal("d", level=Level.HIGH)).modes[0].after is Mode.SUSPENDED

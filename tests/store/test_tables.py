@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ import pytest
 
 from ztsession.bus.change import Change
 from ztsession.errors import StoreError
+from ztsession.risk.engine import RiskEngine
+from ztsession.risk.levels import Level, Mode
+from ztsession.risk.session import Received, SessionRisk
+from ztsession.risk.signals import Signal
 from ztsession.store import tables
 from ztsession.store.enrolments import SqliteEnrolments
 from ztsession.store.records import SessionRecord
@@ -64,7 +69,11 @@ PRAGMA user_version = 1;
 PRAGMA application_id = 0x5A545331;
 """
 NOW = 1_790_000_000
-LIVE = SessionRecord(b"1" * 16, "ada", "host", b"k" * 32, 2, 1, NOW, NOW + 3600, (b"g", b"h"), None, b"risk")
+DRIFT = Signal("s-1", "posture-drift", Level.MEDIUM, "edr", NOW, device="host")
+STOLEN = Signal("s-2", "credential-compromise", Level.CRITICAL, "idp", NOW, subject="eve")
+#: Risk as it is now, of a session that version 1 knew to be RESTRICTED.
+RISK = SessionRisk(b"1" * 16, "ada", "host", "", (Received(7, 0, 0, DRIFT),), Mode.RESTRICTED).to_bytes()
+LIVE = SessionRecord(b"1" * 16, "ada", "host", b"k" * 32, 2, 1, NOW, NOW + 3600, (b"g", b"h"), None, RISK)
 REVOKED = SessionRecord(b"2" * 16, "bob", "host", b"l" * 32, 1, 3, NOW, NOW + 3600, (), b"1" * 16, b"")
 #: A change as version 1 wrote it: a map without the field ``key``.
 REVOCATION = {
@@ -82,7 +91,7 @@ def path(tmp_path: Path) -> Path:
         with connection:
             for record in (LIVE, REVOKED):
                 *plain, grants, superseded_by, risk = _fields(record)
-                row = (*plain, canonical.encode(list(grants)), superseded_by, risk)
+                row = (*plain, canonical.encode(list(grants)), superseded_by, _older(risk) if risk else risk)
                 connection.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
             connection.execute("INSERT INTO signals VALUES ('edr', 's-1', ?, x'01')", (NOW,))
             connection.execute("INSERT INTO revocations VALUES (?, ?)", (b"2" * 16, NOW + 9))
@@ -90,9 +99,36 @@ def path(tmp_path: Path) -> Path:
                 row = (number, NOW, canonical.encode(REVOCATION | {"number": number}))
                 connection.execute("INSERT INTO changes VALUES (?, 'orders', ?, ?)", row)
             connection.execute("DELETE FROM changes WHERE number < 3")
-            connection.execute("INSERT INTO state VALUES ('standing-risk', x'03')")
+            standing = {
+                "v": 1,
+                "kind": "standing-risk",
+                "arrived": 9,
+                "standing": [_row(7, DRIFT), _row(8, STOLEN)],
+            }
+            connection.execute("INSERT INTO state VALUES ('standing-risk', ?)", (canonical.encode(standing),))
     made.chmod(0o600)
     return made
+
+
+def _row(number: int, signal: Signal) -> list[Any]:
+    """A signal as it was kept before version 4."""
+    fields = canonical.decode(signal.to_bytes(), max_bytes=4096)
+    del fields["network"], fields["withdraws"]
+    return [number, canonical.encode(fields)]
+
+
+def _older(risk: bytes) -> bytes:
+    """A session's risk likewise."""
+    held = SessionRisk.from_bytes(risk)
+    fields = {
+        "v": 1,
+        "kind": "session-risk",
+        "session": held.session,
+        "subject": held.subject,
+        "device": held.device,
+    }
+    unresolved = [_row(each.number, each.signal) for each in held.unresolved]
+    return canonical.encode({**fields, "unresolved": unresolved})
 
 
 def _fields(record: SessionRecord) -> tuple[Any, ...]:
@@ -136,10 +172,10 @@ def test_every_row_of_the_older_version_is_kept(path: Path) -> None:
         (change,) = store.changes_after(2)
         assert (change.number, change.segment) == (3, "orders")
         assert Change.from_bytes(change.data) == Change.revoke(b"2" * 16, number=3, sent_at=7)
-        assert store.get_state("standing-risk") == b"\x03"
+        assert store.get_state("standing-risk") is None
     version, made, columns = found(path)
     assert (
-        (version, "enrolments" in made, columns[-1]) == (3, True, "basis") == (tables.VERSION, True, "basis")
+        (version, "enrolments" in made, columns[-1]) == (4, True, "basis") == (tables.VERSION, True, "basis")
     )
 
 
@@ -151,10 +187,37 @@ def test_the_changes_of_version_2_are_carried_over(path: Path) -> None:
     with SqliteStore(path) as store:
         store.append_change("", canonical.encode(fields), now=NOW)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.executescript(
+            "DROP TABLE standing; UPDATE sessions SET risk = x''; PRAGMA user_version = 2"
+        )
     with SqliteStore(path) as store:
         assert [Change.from_bytes(each.data) for each in store.changes_after(3)] == [change]
-        assert store.get_session(LIVE.id) == LIVE
+        assert store.get_session(LIVE.id) == replace(LIVE, risk=b"")
+
+
+def test_H14_the_risk_of_version_3_is_carried_over(path: Path) -> None:
+    """What stood against a session, a subject and a device stands, and evidence still answers what it did."""
+    with SqliteStore(path) as store:
+        record = store.get_session(LIVE.id)
+        assert record is not None
+        assert store.get_state("risk-clock") == canonical.encode([9, 0])
+        engine = RiskEngine.restore(store.standing(), [record.risk], at=(9, 0))
+    assert engine.mark() == 9
+    assert engine.session(LIVE.id).mode is Mode.RESTRICTED
+    assert (engine.standing("eve", "none"), engine.standing("ada", "none")) == (Level.CRITICAL, Level.LOW)
+    assert engine.open(b"3" * 16, "eve", "host", mark=9).mode is Mode.REVOKED
+    assert engine.stepped_up(LIVE.id, 9, frozenset({"posture"}))[0].after is Mode.NORMAL
+
+
+@pytest.mark.parametrize("damaged", ["sessions", "state"])
+def test_damaged_risk_stops_the_step(path: Path, damaged: str) -> None:
+    """Risk that cannot be carried over is told, and the file stays as it was: nothing is forgotten."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        column = {"sessions": "risk", "state": "data"}[damaged]
+        connection.execute(f"UPDATE {damaged} SET {column} = x'9f'")
+    with pytest.raises(StoreError, match="risk that it holds is damaged"):
+        SqliteStore(path)
+    assert is_old(path)
 
 
 def test_what_held_in_the_older_version_still_holds(path: Path) -> None:

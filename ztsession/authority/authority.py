@@ -36,6 +36,7 @@ from ztsession.authority.granting import Granting
 from ztsession.authority.judged import Basis
 from ztsession.authority.keys import AuthorityKeys
 from ztsession.authority.live import LiveGrants
+from ztsession.authority.reacting import Reacting, restored_engine
 from ztsession.authority.rotation import Rotation
 from ztsession.authority.rulebook import RuleBook
 from ztsession.authority.rules import read_rules
@@ -47,9 +48,10 @@ from ztsession.limits import OVERLAP_S
 from ztsession.policy.catalog import RISKS, Segment
 from ztsession.policy.explanation import Explanation
 from ztsession.policy.grant import Grant
-from ztsession.risk.engine import ModeChange, RiskEngine
+from ztsession.risk.engine import ModeChange
 from ztsession.risk.levels import Mode
 from ztsession.risk.signals import Signal
+from ztsession.risk.standing import Quarantine, Target
 from ztsession.store.enrolments import SqliteEnrolments
 from ztsession.store.records import SessionRecord
 from ztsession.store.sqlite import SqliteStore
@@ -59,7 +61,6 @@ from ztsession.wire.signature import Signer
 
 __all__ = ["Authority"]
 
-_STANDING = "standing-risk"
 #: Between two clearings of what can matter to nobody any more.
 _PRUNE_S = 3600
 
@@ -92,10 +93,13 @@ class Authority:
         overlapping = store.renewed_sessions(int(clock()) - OVERLAP_S)
         live = self._live()
         watched = [record.risk for record in (*live, *overlapping) if record.risk]
-        self.risk = RiskEngine.restore(store.get_state(_STANDING), watched)
+        self.risk = restored_engine(store, watched, decider.risk_rules, clock)
         self._live_grants = LiveGrants()
         self._granting = Granting(
             name, keys, store, audit, self._changes, self.risk, self._live_grants, clock=clock
+        )
+        self._reacting = Reacting(
+            self.risk, store, self._changes, audit, line=self._granting.line, lock=self._lock, clock=clock
         )
         #: The rules in force, and how others take their place.
         self.rules = RuleBook(
@@ -124,8 +128,6 @@ class Authority:
             clock=clock,
         )
         self._opened_at, self._prune_at = clock(), 0.0
-        #: Modes that were decided and could not be written yet.
-        self._owed: list[ModeChange] = []
         self._owned: list[Callable[[], None]] = []
         self._directory: Path | None = None
         for record in live:
@@ -240,36 +242,49 @@ class Authority:
         """Answer an enforcement point's encoded FeedRequest."""
         # Should this fail, there is no answer and no longer lease: what the hour takes is lost in any case.
         self.rules.keep_hours()
+        self.tick()
         return self._changes.answer(request)
 
     # ---- For operators and detectors
 
     def signal(self, signal: Signal) -> list[ModeChange]:
         """Take a signal; every session that it hits is in its new mode, everywhere in this process, on
-        return.
+        return. What it does is in ``risk.toml``, see :class:`~ztsession.risk.rules.RiskRules`.
 
-        StoreError: nothing of it is durable, send it again. AuditError: it is in force and not in the log.
+        WireError: there is no such kind. StoreError: nothing of it is durable, send it again. AuditError: it
+        is in force and not in the log.
         """
-        kind, target = signal.target
-        with self._lock, Afterwards(self._audit) as audit:
-            with self._store.transaction():
-                if not self._store.record_signal(
-                    signal.source, signal.id, signal.to_bytes(), now=int(self._clock())
-                ):
-                    return []
-                audit.record("signal", about=signal.kind, level=signal.level.name, **{kind: target})
-                # Should writing fail, the signal comes again, and the engine will not say these again.
-                line = self._granting.line(signal.session) if signal.session else ()
-                self._owed += self.risk.signal(signal, line)
-                written = self._write_modes(self._owed)
-            changes, self._owed = self._owed, []
-            self._changes.publish(written)
-            # One entry for each session takes time, and their calls are refused already.
-            for change in changes:
-                audit.record(
-                    "session.mode", session=change.session, mode=change.after.name, why=change.why[:512]
-                )
-            return changes
+        return self._reacting.signal(signal)
+
+    def resolve(self, kind: str, target: Target) -> list[ModeChange]:
+        """An operator settled all signals of ``kind`` against a target, as :attr:`Signal.target` has it;
+        the sessions whose mode that lifts. One that is revoked stays so.
+
+        AuditError: it could not be recorded, and nothing has changed. StoreError: call again.
+        """
+        return self._reacting.resolve(kind, target)
+
+    def quarantine(self, target: Target, *, why: str = "operator") -> list[ModeChange]:
+        """Shut out a ("subject" | "device" | "network", name): every session of it ends at once, and none
+        begins until :meth:`release`. StoreError and AuditError as for :meth:`signal`.
+        """
+        return self._reacting.quarantine(target, why)
+
+    def release(self, target: Target) -> bool:
+        """Let them in again, with new sessions; False if they were not quarantined.
+
+        AuditError or StoreError: they stay shut out.
+        """
+        return self._reacting.release(target)
+
+    @property
+    def quarantines(self) -> list[Quarantine]:
+        """Who is shut out, and why."""
+        return self._reacting.quarantines()
+
+    def tick(self) -> None:
+        """Let time take effect on scores. Points that ask for changes do it; call it where there are none."""
+        self._reacting.tick()
 
     def revoke(self, session: bytes, *, why: str = "operator") -> None:
         """End one session (16-byte id) for good, known or not yet; points refuse it from the next call on.
@@ -314,7 +329,7 @@ class Authority:
 
     def explain(self, session: bytes) -> str:
         """Why a session is in its mode, in one line."""
-        return self.risk.session(session).explain()
+        return self.risk.explain(session)
 
     def explain_operation(self, session: bytes, operation: str) -> Explanation:
         """Why a session (16-byte id) may or may not do ``operation`` by the rules in force, and what would
@@ -334,6 +349,7 @@ class Authority:
         """
         version = self.rules.version
         self.rules.reload()
+        self._reacting.adopt(self.decider.risk_rules)
         if self.rules.version != version and self._clock() < self._opened_at + OVERLAP_S:
             self._end_overlapping()
 
@@ -390,17 +406,6 @@ class Authority:
             self._store.set_mode(session, Mode.REVOKED)
         return self._changes.write_mode(session, Mode.REVOKED)
 
-    def _write_modes(self, changes: Sequence[ModeChange]) -> list[Change]:
-        self._store.put_state(_STANDING, self.risk.standing_state())
-        written = []
-        for change in changes:
-            record = self._store.get_session(change.session)
-            if record is None or record.mode == Mode.REVOKED:
-                continue  # over, and one ended session must not hold up the change of all the others
-            self._store.set_mode(change.session, change.after, self.risk.session(change.session).to_bytes())
-            written.append(self._changes.write_mode(change.session, change.after))
-        return written
-
     def _remember(self, record: SessionRecord) -> None:
         try:
             grants = [Grant.from_bytes(grant) for grant in record.grants]
@@ -414,6 +419,7 @@ class Authority:
         changed, version = not self.rules.unchanged, self.rules.version
         if changed:
             self._end_overlapping()
+        self._reacting.adopt(self.decider.risk_rules)
         self.rules.review()
         if not changed and self.rules.version != version:
             # The policies are the same, but somebody was enrolled with less.

@@ -57,6 +57,8 @@ class Presented:
     nonce: bytes
     mark: int
     session_secret: bytes = field(repr=False)
+    #: Where the client is, as its transport says.
+    source: str = ""
 
 
 #: What was decided, and where the client stands then; nowhere if it cannot go on from there.
@@ -88,8 +90,8 @@ class Desk(Protocol):
     def supplement(self, standing: Standing, supplement: Supplement) -> Decided:
         """Decide again with more evidence."""
 
-    def renew(self, renewal: Renewal, channel: Channel) -> Decided:
-        """Decide a renewal that the owner of ``channel.remote_static`` asks for."""
+    def renew(self, renewal: Renewal, channel: Channel, source: str) -> Decided:
+        """Decide a renewal that the owner of ``channel.remote_static`` asks for, from ``source``."""
 
     def feed(self, request: bytes) -> bytes:
         """Answer an encoded FeedRequest."""
@@ -191,6 +193,7 @@ class Connection:
             expected.nonce,
             expected.mark,
             channel.session_secret,
+            self._source,
         )
         decided = self._desk.admit(presented)
         if decided[1] is None:
@@ -207,7 +210,7 @@ class Connection:
         read = read_renewal(static, request.noise, channel_binding=self.channel_binding)
         renewal = Renewal.from_bytes(read.payload)
         noise, channel = read.write()
-        decided = self._desk.renew(renewal, channel)
+        decided = self._desk.renew(renewal, channel, self._source)
         if decided[1] is None:
             # A renewal that is refused leaves the channel that is open as it is.
             return RenewalAnswer(noise, channel.seal(decided[0].encoded)).to_bytes()

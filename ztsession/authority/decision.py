@@ -24,6 +24,7 @@ from ztsession.policy.engine import PolicyEngine
 from ztsession.policy.grant import Grant
 from ztsession.posture.appraisal import Appraisal, PostureAppraiser
 from ztsession.posture.devices import NO_DEVICE
+from ztsession.risk.rules import RiskRules
 from ztsession.store.records import SessionRecord
 
 __all__ = ["Decider"]
@@ -41,11 +42,14 @@ class Decider:
         subjects: SubjectRegistry,
         factors: Factors | None = None,
         posture_required: bool,
+        risk_rules: RiskRules | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._identities, self._appraiser, self.policies = identities, appraiser, policies
         self._subjects, self.second_factors, self._clock = subjects, factors, clock
         self.required = ["identity", "posture"] if posture_required else ["identity"]
+        #: What signals do.
+        self.risk_rules = risk_rules or RiskRules()
         #: Counts the changes of the rules that this Authority has seen; it sets it.
         self.version = 1
 
@@ -89,7 +93,7 @@ class Decider:
         appraisal = Appraisal({}, device, key=basis.device_key)
         subject = self._enrolled(basis.credential, record.subject, appraisal)
         identity = subject.identity(basis.identity_assurance, basis.credential, basis.until or None)
-        return Judged(identity, appraisal, basis.authenticated_at, basis.shown)
+        return Judged(identity, appraisal, basis.authenticated_at, basis.factor_shown)
 
     def still(self, judged: Judged) -> Judged:
         """What was judged before, by what is enrolled now: a subject may have lost a role, or everything,

@@ -28,7 +28,7 @@ from ztsession.handshake.keys import DhKeyPair
 from ztsession.handshake.messages import Offer, Outcome, Renewal, Supplement
 from ztsession.handshake.renewal import static_key_id
 from ztsession.risk.engine import RiskEngine
-from ztsession.risk.signals import ANSWERED_BY_FACTOR, ANSWERED_BY_POSTURE
+from ztsession.risk.networks import address_of
 from ztsession.store.sqlite import SqliteStore
 from ztsession.tickets.secrets import continued_secret
 
@@ -133,9 +133,11 @@ class FrontDesk:
             lambda decider: self._add(decider, standing, supplement), standing.static_key, wrong
         )
 
-    def renew(self, renewal: Renewal, channel: Channel) -> Decided:
-        """Decide a renewal that the owner of ``channel.remote_static`` asks for."""
-        return self._decided(lambda decider: self._again(decider, renewal, channel), channel.remote_static)
+    def renew(self, renewal: Renewal, channel: Channel, source: str) -> Decided:
+        """Decide a renewal that the owner of ``channel.remote_static`` asks for, from ``source``."""
+        return self._decided(
+            lambda decider: self._again(decider, renewal, channel, source), channel.remote_static
+        )
 
     # ---- Judging
 
@@ -152,6 +154,7 @@ class FrontDesk:
             mark=presented.mark,
             first_mark=presented.mark,
             supersedes=presented.hello.supersedes,
+            network=address_of(presented.source),
         )
 
     def _add(self, decider: Decider, standing: Standing, shown: Supplement) -> Standing:
@@ -164,10 +167,10 @@ class FrontDesk:
             judged=judged,
             scopes=tuple(shown.scopes) or standing.scopes,
             session_secret=continued_secret(standing.session_secret, standing.nonce),
-            answers=_answers(posture=bool(shown.posture), mfa=bool(shown.mfa)),
+            shown=_shown(posture=bool(shown.posture), mfa=bool(shown.mfa)),
         )
 
-    def _again(self, decider: Decider, renewal: Renewal, channel: Channel) -> Standing:
+    def _again(self, decider: Decider, renewal: Renewal, channel: Channel, source: str) -> Standing:
         record = self._store.get_session(renewal.session)
         if record is None or record.static_key != channel.remote_static or not record.basis:
             raise EvidenceError("the session to renew is not this client's")
@@ -187,7 +190,8 @@ class FrontDesk:
             mark=basis.mark,
             session=record.id,
             environment=basis.environment,
-            answers=_answers(posture=bool(renewal.posture), mfa=False),
+            shown=_shown(posture=bool(renewal.posture), mfa=False),
+            network=address_of(source),
         )
 
     # ---- Deciding
@@ -246,5 +250,5 @@ class FrontDesk:
         return now, static, self._keys.certificate(self._name, now, static=static)
 
 
-def _answers(*, posture: bool, mfa: bool) -> frozenset[str]:
-    return (ANSWERED_BY_POSTURE if posture else frozenset()) | (ANSWERED_BY_FACTOR if mfa else frozenset())
+def _shown(*, posture: bool, mfa: bool) -> frozenset[str]:
+    return frozenset({word for word, was in (("posture", posture), ("factor", mfa)) if was})

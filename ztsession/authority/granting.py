@@ -92,7 +92,9 @@ class Granting:
         risk = self._watch(session, standing, replaced)
         try:
             if risk.mode >= Mode.SUSPENDED:
-                raise HandshakeError(f"the session would begin {risk.mode.name}: {risk.explain()}")
+                raise HandshakeError(
+                    f"the session would begin {risk.mode.name}: {self._risk.explain(session)}"
+                )
             granted = replace(
                 standing,
                 session=session,
@@ -167,9 +169,12 @@ class Granting:
         judged = standing.judged
         if replaced is not None and replaced.renewed:
             old = replaced.record.id
-            return self._risk.renew(session, old, mark=standing.mark, answers=standing.answers)
-        self._risk.open(session, judged.identity.subject, judged.device, mark=standing.first_mark)
-        self._risk.stepped_up(session, standing.mark, standing.answers)
+            return self._risk.renew(
+                session, old, mark=standing.mark, shown=standing.shown, network=standing.network
+            )
+        who, device = judged.identity.subject, judged.device
+        self._risk.open(session, who, device, mark=standing.first_mark, network=standing.network)
+        self._risk.stepped_up(session, standing.mark, standing.shown)
         return self._risk.session(session)
 
     def _let_go(self, replaced: _Replaced, session: bytes, now: int) -> None:
@@ -236,6 +241,7 @@ class Granting:
             device=record.device,
             assurance=record.assurance,
             factor=judged.factor.factor if judged.factor else "",
+            network=granted.network,
             posture=dict(judged.appraisal.vector),
             policy=grants[0].policy,
             version=grants[0].version,

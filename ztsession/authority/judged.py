@@ -18,11 +18,15 @@ from ztsession.policy.attributes import SubjectAttributes
 from ztsession.posture.appraisal import Appraisal
 from ztsession.posture.devices import NO_DEVICE
 from ztsession.posture.items import ITEMS, WORDS
+from ztsession.risk.networks import NETWORK_MAX_BYTES
 from ztsession.wire.schema import Integer, ListOf, MapOf, Message, Octets, OneOf, Scope, Text
 
 __all__ = ["Basis", "Judged", "Standing"]
 
 _LAST_SECOND = 2**63 - 1
+#: What programs and packages a device runs is kept, because lists of bad ones change while it runs them.
+MEASURED = ("program", "packages")
+_MEASURED_MAX = 128
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,10 @@ class Standing:
     first_mark: int = 0
     #: Of the segments that were granted; "" before any was.
     environment: str = ""
-    #: Which kinds of signals the evidence that was shown last can answer.
-    answers: frozenset[str] = frozenset()
+    #: What was shown last ("posture", "factor"), by which signals can be answered.
+    shown: frozenset[str] = frozenset()
+    #: The address that the client came from last, "" if it has none.
+    network: str = ""
     tries: int = 0
 
 
@@ -98,6 +104,12 @@ class Basis(Message, kind="session-basis", max_bytes=16384):
     #: A word for each item, as it was appraised last.
     posture: Annotated[dict[str, str], MapOf(OneOf(ITEMS), OneOf(WORDS), len(ITEMS))]
     environment: Annotated[str, Text(32)]
+    #: The address that the client came from.
+    network: Annotated[str, Text(NETWORK_MAX_BYTES)]
+    #: Digests of what the device runs, by item, as far as it showed them.
+    measured: Annotated[
+        dict[str, str], MapOf(OneOf(MEASURED), Text(_MEASURED_MAX, min_bytes=1), len(MEASURED))
+    ]
 
     @classmethod
     def of(cls, standing: Standing) -> Basis:
@@ -117,9 +129,15 @@ class Basis(Message, kind="session-basis", max_bytes=16384):
             device_key=judged.appraisal.key,
             posture=dict(judged.appraisal.vector),
             environment=standing.environment,
+            network=standing.network,
+            measured={
+                item: value
+                for item, value in judged.appraisal.measurements.items()
+                if item in MEASURED and 0 < len(value) <= _MEASURED_MAX
+            },
         )
 
     @property
-    def shown(self) -> FactorShown | None:
+    def factor_shown(self) -> FactorShown | None:
         """The second factor that was shown, if any."""
         return FactorShown(self.factor, self.factor_assurance) if self.factor else None

@@ -31,7 +31,7 @@ from ztsession.policy.compile import ASSURANCE_MAX, Case
 from ztsession.policy.grant import Grant
 from ztsession.posture.devices import NO_DEVICE
 from ztsession.posture.items import ITEMS, UNKNOWN
-from ztsession.risk.levels import MODE_OF, Mode
+from ztsession.risk.levels import Mode
 from ztsession.store.records import SessionRecord
 from ztsession.wire.names import is_name
 
@@ -180,7 +180,7 @@ class _Sitting:
     def _of_circumstances(
         self, subject: Subject, segment: Segment, operation: Operation, given: Circumstances
     ) -> Ruling:
-        standing = MODE_OF[self._authority.risk.standing(subject.name, given.device)]
+        standing = Mode(self._authority.risk.standing(subject.name, given.device))
         if standing is Mode.REVOKED:
             return Ruling(DENIED, f"{_STANDING}: there would be no session")
         risk = max(RISKS.index(given.risk), standing)
@@ -263,7 +263,11 @@ class _Sitting:
         # The record is written before the engine knows, or after: what is worse is true already.
         mode = max(Mode(record.mode), risk.mode)
         ruling = self._in_mode(grant, operation, mode)
-        return ruling if ruling.permitted else replace(ruling, why=f"{ruling.why}; {risk.explain()}")
+        return (
+            ruling
+            if ruling.permitted
+            else replace(ruling, why=f"{ruling.why}; {self._authority.risk.explain(record.id)}")
+        )
 
     def _in_mode(self, grant: Grant, operation: Operation, mode: Mode) -> Ruling:
         """What an enforcement point says, in the same order."""

@@ -1,42 +1,41 @@
 """All sessions' risk, and what outlives them: who is hit by a signal, and what a new session starts with.
 
-A signal against a subject or a device hits every session of it, those that live and those to come. Without
-the second half, an attacker with a stolen credential would only have to connect again, and a host that drifts
-while its evidence is being judged would be believed. So signals stand against their target until an operator
-resolves them, and a session is opened with all that stands and that its own evidence did not answer.
+A signal against a subject, a device or a network hits every session of it, those that live and those to come.
+Without the second half, an attacker with a stolen credential would only have to connect again, and a host
+that drifts while its evidence is being judged would be believed. So signals stand against their target until
+their source or an operator takes them back, and a session is opened with all that stands and that its own
+evidence did not answer. Who is quarantined gets no session at all until an operator releases them.
 
 Evidence answers only signals that arrived before it was asked for. The order is that of arrival at this
 engine, counted and not timed: take :meth:`RiskEngine.mark` when the challenge (the posture nonce) is made,
-and give it back when the evidence holds. No clock takes part in any decision here, so the same events always
-give the same modes.
+and give it back when the evidence holds. Time takes points off a score and has no other part in this. It is
+read off one clock, which here never goes back, and everything that is decided can be decided again from the
+events and their times alone.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field, replace
 
-from ztsession.errors import SessionEnded, WireError
+from ztsession.errors import WireError
+from ztsession.risk.actions import Action
 from ztsession.risk.levels import Level, Mode
-from ztsession.risk.session import (
-    RECEIVED,
-    Received,
-    SessionRisk,
-    kept,
-    received_from_rows,
-    received_rows,
-)
-from ztsession.risk.signals import ANSWERED_BY_EVIDENCE, KINDS, Signal
-from ztsession.wire.schema import Integer, ListOf, Message
+from ztsession.risk.rules import RiskRules
+from ztsession.risk.session import FULL_EVIDENCE, Received, SessionRisk
+from ztsession.risk.signals import Signal
+from ztsession.risk.standing import Quarantine, Standing, Target
+from ztsession.risk.watched import Watched
 
-__all__ = ["ModeChange", "RiskEngine"]
+__all__ = ["ModeChange", "Reaction", "RiskEngine"]
 
 #: How many names of past signals are remembered here; the store remembers them all.
-SEEN_MAX: Final = 65_536
-STANDING_MAX_BYTES: Final = 1 << 26
+SEEN_MAX = 65_536
+#: Sessions that one :meth:`RiskEngine.tick` looks at.
+TICK_MAX = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +48,67 @@ class ModeChange:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """What one event has caused: ``modes`` that changed, who was ``quarantined``, the worst ``action``, and
+    the targets ``standing`` against whom something is to be kept, or not any more.
+    """
+
+    modes: list[ModeChange] = field(default_factory=list)
+    quarantined: list[Target] = field(default_factory=list)
+    standing: list[Target] = field(default_factory=list)
+    action: Action = Action.NONE
+    #: It had arrived before.
+    duplicate: bool = False
+
+
 class RiskEngine:
     """Deterministic risk of all live sessions. Thread-safe; nothing here does I/O."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._arrived = 0
-        self._sessions: dict[bytes, SessionRisk] = {}
-        self._standing: dict[tuple[str, str], tuple[Received, ...]] = {}
+    def __init__(self, rules: RiskRules | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        """``clock``: Unix seconds."""
+        self._rules, self._clock = rules or RiskRules(), clock
+        self._lock = threading.RLock()
+        self._arrived, self._latest_us = 0, 0
+        self._sessions = Watched()
+        self._standing = Standing()
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        #: Sessions whose score time alone can lower, the one that was looked at longest ago first.
+        self._cooling: OrderedDict[bytes, None] = OrderedDict()
 
-    def open(self, session: bytes, subject: str, device: str, *, mark: int) -> SessionRisk:
+    @property
+    def rules(self) -> RiskRules:
+        """The rules in force."""
+        return self._rules
+
+    # ---- Sessions
+
+    def open(self, session: bytes, subject: str, device: str, *, mark: int, network: str = "") -> SessionRisk:
         """Begin to watch a session (16 bytes) whose evidence was asked for at ``mark``.
 
         Its mode may be SUSPENDED or REVOKED from the start: then nothing may be granted.
         """
         with self._lock:
-            risk = SessionRisk(session, subject, device, self._against(subject, device, mark))
-            self._sessions[session] = risk
-            return risk
+            return self._begin(self._against(SessionRisk(session, subject, device, network), mark))
 
-    def renew(self, session: bytes, old: bytes, *, mark: int, answers: frozenset[str]) -> SessionRisk:
+    def renew(
+        self, session: bytes, old: bytes, *, mark: int, shown: frozenset[str], network: str = ""
+    ) -> SessionRisk:
         """Begin to watch the session that renews ``old``, with all that stands against that one but what the
-        evidence answers: signals of the kinds ``answers``, as by :meth:`stepped_up`. SessionEnded if unknown.
+        evidence answers, as by :meth:`stepped_up`. SessionEnded if unknown.
         """
         with self._lock:
-            risk = replace(self._of(old), session=session).stepped_up(mark, answers)
-            self._sessions[session] = risk
-            return risk
+            risk = replace(self._sessions.of(old), session=session)
+            if network != risk.network:
+                # What stands against where it comes from now was not looked at before.
+                risk = self._against(replace(risk, network=network), self._arrived)
+            return self._begin(risk.stepped_up(mark, shown, self._rules, self._now_us()))
 
     def close(self, session: bytes) -> None:
-        """Forget a session that is over; what stands against its subject and device stays."""
+        """Forget a session that is over; what stands against its subject, device and network stays."""
         with self._lock:
-            self._sessions.pop(session, None)
+            self._sessions.remove(session)
+            self._cooling.pop(session, None)
 
     def __len__(self) -> int:
         """How many sessions are watched."""
@@ -94,115 +121,222 @@ class RiskEngine:
     def session(self, session: bytes) -> SessionRisk:
         """The present risk of a session; SessionEnded when it is not watched."""
         with self._lock:
-            return self._of(session)
+            return self._sessions.of(session)
 
-    def standing(self, subject: str, device: str) -> Level:
+    def explain(self, session: bytes) -> str:
+        """Why a session is in its mode, in one line; SessionEnded when it is not watched."""
+        with self._lock:
+            return self._sessions.of(session).explain(self._rules, self._now_us())
+
+    def standing(self, subject: str, device: str, network: str = "") -> Level:
         """The level that a new session of this subject on this device would begin with at best."""
         with self._lock:
-            held = self._against(subject, device, self._arrived)
-            return max((received.signal.level for received in held), default=Level.LOW)
+            return self._against(SessionRisk(b"\0" * 16, subject, device, network), self._arrived).level
 
-    def signal(self, signal: Signal, line: Collection[bytes] = ()) -> list[ModeChange]:
-        """Take one signal in; the sessions whose mode it changed. A duplicate changes nothing.
+    # ---- Events
+
+    def signal(self, signal: Signal, line: Collection[bytes] = ()) -> Reaction:
+        """Take one signal in. A duplicate changes nothing; WireError for a kind that there is not.
 
         ``line``: sessions that go on from the one that the signal is against, and are hit with it.
         """
         with self._lock:
+            self._rules.check(signal)
             if signal.name in self._seen:
-                return []
+                return Reaction(duplicate=True)
             self._remember(signal)
             self._arrived += 1
-            received = Received(self._arrived, signal)
-            self._stand(received)
-            hit = [r for r in self._sessions.values() if r.concerns(signal) or r.session in line]
-            return self._replace((risk, risk.with_signal(received)) for risk in hit)
+            if signal.withdraws:
+                return self._take_back(signal.kind, signal.target, signal.source)
+            return self._take_in(signal, line)
 
     def mark(self) -> int:
         """How many signals have arrived: to be taken when a challenge is made, see the module's text."""
         with self._lock:
             return self._arrived
 
-    def stepped_up(
-        self, session: bytes, mark: int, answers: frozenset[str] = ANSWERED_BY_EVIDENCE
-    ) -> list[ModeChange]:
-        """More assurance or fresh posture held: lifts what it answers, to MEDIUM, of the kinds ``answers``;
+    def stepped_up(self, session: bytes, mark: int, shown: frozenset[str]) -> list[ModeChange]:
+        """More assurance or fresh posture held: lifts what it answers, to MEDIUM, by what was ``shown``;
         SessionEnded if unknown.
         """
         with self._lock:
-            risk = self._of(session)
-            return self._replace([(risk, risk.stepped_up(mark, answers))])
+            risk = self._sessions.of(session)
+            return self._replace([(risk, risk.stepped_up(mark, shown, self._rules, self._now_us()))])
 
     def reauthenticated(self, session: bytes, mark: int) -> list[ModeChange]:
         """Full fresh evidence held: lifts what it answers, up to HIGH; SessionEnded if unknown."""
         with self._lock:
-            risk = self._of(session)
-            return self._replace([(risk, risk.reauthenticated(mark))])
+            risk = self._sessions.of(session)
+            return self._replace([(risk, risk.reauthenticated(mark, self._rules, self._now_us()))])
 
-    def resolve(self, kind: str, target: tuple[str, str]) -> list[ModeChange]:
+    def resolve(self, kind: str, target: Target) -> Reaction:
         """An operator settled ``kind`` against a Signal.target; sessions that are revoked stay revoked."""
-        if kind not in KINDS:
-            raise WireError(f"signal kind: expected one of {', '.join(KINDS)}")
+        if kind not in self._rules.kinds:
+            raise WireError(f"signal kind: expected one of {', '.join(self._rules.kinds)}")
         with self._lock:
-            left = tuple(r for r in self._standing.pop(target, ()) if r.signal.kind != kind)
-            if left:
-                self._standing[target] = left
-            watched = list(self._sessions.values())
-            return self._replace((risk, risk.without(kind, target)) for risk in watched)
+            return self._take_back(kind, target, "")
 
-    def standing_state(self) -> bytes:
-        """What stands against subjects and devices, and the count of arrivals, in canonical form."""
+    def quarantine(self, target: Target, why: str) -> Reaction:
+        """Shut a subject, a device or a network out: every session ends, and none begins until release."""
         with self._lock:
-            every = sorted((r for rows in self._standing.values() for r in rows), key=lambda r: r.number)
-            return _StandingForm(self._arrived, received_rows(every)).to_bytes()
+            modes = self._shut_out(target, why)
+            return Reaction(modes, [target], [target], Action.QUARANTINE_SUBJECT)
+
+    def release(self, target: Target) -> bool:
+        """An operator lets them in again; False if they were not quarantined. What stands, stands."""
+        with self._lock:
+            return self._standing.release(target)
+
+    def quarantines(self) -> list[Quarantine]:
+        """Who is shut out."""
+        with self._lock:
+            return self._standing.quarantines()
+
+    def tick(self) -> list[ModeChange]:
+        """Let time take effect on some of the sessions whose score it lowers, in turn."""
+        with self._lock:
+            some = list(self._cooling)[:TICK_MAX]
+            for session in some:
+                self._cooling.move_to_end(session)
+            return self._judge_again(self._sessions.of(session) for session in some)
+
+    def adopt(self, rules: RiskRules) -> list[ModeChange]:
+        """Put other rules in force, and look at every session by them."""
+        with self._lock:
+            self._rules = rules
+            return self._judge_again(self._sessions.with_signals())
+
+    # ---- Storing
+
+    def standing_bytes(self, target: Target, *, released: bool = False) -> bytes:
+        """What stands against a target in canonical form, or would once it was ``released``; b"" if
+        nothing does.
+        """
+        with self._lock:
+            return self._standing.to_bytes(target, released=released)
+
+    @property
+    def clock(self) -> tuple[int, int]:
+        """How many signals have arrived, and the latest moment that was seen (microseconds)."""
+        return self._arrived, self._latest_us
 
     @classmethod
-    def restore(cls, standing: bytes | None, sessions: Iterable[bytes]) -> RiskEngine:
-        """Rebuild from ``standing_state()`` and every ``SessionRisk.to_bytes()``; WireError if damaged."""
-        engine = cls()
-        if standing is not None:
-            form = _StandingForm.from_bytes(standing)
-            engine._arrived = form.arrived
-            for received in received_from_rows(form.standing):
-                engine._restored(received)
-                engine._stand(received)
+    def restore(
+        cls,
+        standing: Iterable[bytes],
+        sessions: Iterable[bytes],
+        rules: RiskRules | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        at: tuple[int, int] = (0, 0),
+    ) -> RiskEngine:
+        """Rebuild from every ``standing_bytes()``, every ``SessionRisk.to_bytes()`` and :attr:`clock`;
+        WireError if damaged.
+        """
+        engine = cls(rules, clock=clock)
+        engine._arrived, engine._latest_us = at
+        held = [each for data in standing for each in engine._standing.restore(data)]
         for data in sessions:
             risk = SessionRisk.from_bytes(data)
-            engine._sessions[risk.session] = risk
-            for received in risk.unresolved:
-                engine._restored(received)
+            engine._watch(risk)
+            held += risk.unresolved
+        for received in sorted(held, key=lambda each: each.number):
+            engine._remember(received.signal)
+            engine._arrived = max(engine._arrived, received.number)
+            engine._latest_us = max(engine._latest_us, received.at_us)
         return engine
 
-    def _restored(self, received: Received) -> None:
-        self._remember(received.signal)
-        self._arrived = max(self._arrived, received.number)
+    # ---- Inside
 
-    def _of(self, session: bytes) -> SessionRisk:
-        try:
-            return self._sessions[session]
-        except KeyError:
-            raise SessionEnded("no such session is watched") from None
+    def _now_us(self) -> int:
+        self._latest_us = max(self._latest_us, int(self._clock() * 1e6))
+        return self._latest_us
+
+    def _take_in(self, signal: Signal, line: Collection[bytes]) -> Reaction:
+        now_us, action = self._now_us(), self._rules.action(signal)
+        received = Received(self._arrived, now_us, self._rules.points(signal), signal)
+        if action.mode is Mode.NORMAL and not received.points:
+            return Reaction(action=action)  # said, and nothing follows from it
+        standing = self._standing.add(received, self._rules)
+        hit = self._sessions.hit(signal.target, line)
+        pairs = [(risk, risk.with_signal(received, self._rules, now_us)) for risk in hit]
+        modes = self._replace(pairs)
+        worst = max([action, *(after.action(self._rules) for _, after in pairs)])
+        shut_out = self._to_shut_out(signal, pairs) if worst >= Action.QUARANTINE_SUBJECT else []
+        for target, why in shut_out:
+            modes += self._shut_out(target, why)
+        targets = [target for target, _ in shut_out]
+        return Reaction(modes, targets, [*standing, *targets], worst)
+
+    def _to_shut_out(
+        self, signal: Signal, pairs: Iterable[tuple[SessionRisk, SessionRisk]]
+    ) -> list[tuple[Target, str]]:
+        found: dict[Target, str] = {}
+        own = self._rules.action(signal)
+        # The signal's own target, also when nobody of that name is connected.
+        if own >= Action.QUARANTINE_SUBJECT and signal.target[0] in (_quarantined_by(own), "network"):
+            found[signal.target] = f"{signal.kind} from {signal.source} (signal {signal.id})"
+        for _, risk in pairs:
+            action = risk.action(self._rules)
+            if action >= Action.QUARANTINE_SUBJECT and signal.target[0] != "network":
+                kind = _quarantined_by(action)
+                name = risk.subject if kind == "subject" else risk.device
+                found.setdefault((kind, name), risk.explain(self._rules, self._latest_us))
+        return list(found.items())
+
+    def _shut_out(self, target: Target, why: str) -> list[ModeChange]:
+        quarantine = self._standing.quarantine(target, why, self._now_us())
+        hit = self._sessions.hit(target, ())
+        return self._replace((risk, risk.over(quarantine.told)) for risk in hit if risk.mode < Mode.REVOKED)
+
+    def _take_back(self, kind: str, target: Target, source: str) -> Reaction:
+        now_us = self._now_us()
+        changed = self._standing.remove(kind, target, source)
+        # Not only those that it concerns by now: a session may have come from elsewhere before.
+        pairs = [
+            (risk, risk.without(kind, target, self._rules, now_us, source=source))
+            for risk in self._sessions.with_signals()
+        ]
+        return Reaction(self._replace(pairs), standing=[target] if changed else [])
+
+    def _against(self, risk: SessionRisk, mark: int) -> SessionRisk:
+        if quarantine := self._standing.quarantine_of(risk):
+            return risk.over(quarantine.told)
+        known = {received.number for received in risk.unresolved}
+        for received in self._standing.against(risk):
+            if received.number in known:
+                continue
+            answerable = self._rules.kind(received.signal.kind).answered_by in FULL_EVIDENCE
+            # A new session's evidence is as good as evidence gets: it answers every level, CRITICAL too.
+            if received.number > mark or not answerable:
+                risk = risk.with_signal(received, self._rules, self._now_us())
+        return risk
+
+    def _begin(self, risk: SessionRisk) -> SessionRisk:
+        self._watch(risk)
+        return risk
+
+    def _watch(self, risk: SessionRisk) -> None:
+        self._sessions.put(risk)
+        if risk.rated > Level.LOW:
+            self._cooling[risk.session] = None
+        else:
+            self._cooling.pop(risk.session, None)
+
+    def _judge_again(self, sessions: Iterable[SessionRisk]) -> list[ModeChange]:
+        now_us = self._now_us()
+        return self._replace((risk, risk.judged(self._rules, now_us)) for risk in sessions)
 
     def _replace(self, pairs: Iterable[tuple[SessionRisk, SessionRisk]]) -> list[ModeChange]:
         changes = []
         for old, new in pairs:
-            self._sessions[new.session] = new
+            if new is old:
+                continue
+            self._watch(new)
             if new.mode is not old.mode:
-                changes.append(ModeChange(new.session, old.mode, new.mode, new.explain()))
+                why = new.explain(self._rules, self._latest_us)
+                changes.append(ModeChange(new.session, old.mode, new.mode, why))
         return changes
-
-    def _against(self, subject: str, device: str, mark: int) -> tuple[Received, ...]:
-        held = (
-            *self._standing.get(("subject", subject), ()),
-            *self._standing.get(("device", device), ()),
-        )
-        # A new session's evidence is as good as evidence gets: it answers every level, CRITICAL too.
-        return kept(r for r in held if r.number > mark or r.signal.kind not in ANSWERED_BY_EVIDENCE)
-
-    def _stand(self, received: Received) -> None:
-        signal = received.signal
-        if signal.session or signal.level is Level.LOW:
-            return
-        self._standing[signal.target] = kept((*self._standing.get(signal.target, ()), received))
 
     def _remember(self, signal: Signal) -> None:
         self._seen[signal.name] = None
@@ -210,7 +344,5 @@ class RiskEngine:
             self._seen.popitem(last=False)
 
 
-@dataclass(frozen=True)
-class _StandingForm(Message, kind="standing-risk", max_bytes=STANDING_MAX_BYTES):
-    arrived: Annotated[int, Integer(0, 2**63 - 1)]
-    standing: Annotated[list[Any], ListOf(RECEIVED, 1 << 20)]
+def _quarantined_by(action: Action) -> str:
+    return "device" if action is Action.QUARANTINE_DEVICE else "subject"

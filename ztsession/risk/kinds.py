@@ -40,8 +40,9 @@ class Kind:
 
 #: LOW of these is worth telling somebody.
 _TOLD: Final = (Action.ALERT, *_BY_LEVEL[1:])
-#: Whoever is meant must not come back by connecting again.
-_SHUT_OUT: Final = (Action.NONE, Action.SUSPEND, Action.QUARANTINE_SUBJECT, Action.QUARANTINE_SUBJECT)
+#: An account that is gone must not come back by connecting again. (One that is disabled does not either:
+#: that stands until its source takes it back, and whoever would begin SUSPENDED does not begin.)
+_GONE: Final = (*_BY_LEVEL[:3], Action.QUARANTINE_SUBJECT)
 
 DEFAULT_KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
@@ -53,7 +54,7 @@ DEFAULT_KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "credential-change": Kind("everything"),
         "claims-change": Kind("everything"),
         "assurance-change": Kind("factor"),
-        "account": Kind(actions=_SHUT_OUT, half_life_s=86_400),
+        "account": Kind(actions=_GONE, half_life_s=86_400),
         "session-revoked": Kind(),
         # What another engine thinks of it.
         "risk-level": Kind(actions=_TOLD),

@@ -22,11 +22,6 @@ from ztsession.wire.schema import VERSION, Flag, Integer, MapOf, Name, Octets, R
 
 __all__ = ["SIGNAL_MAX_BYTES", "Signal"]
 
-KINDS: Final = ("posture-drift", "credential-compromise", "behaviour", "threat", "operator")
-ANSWERED_BY_EVIDENCE: Final = frozenset({"posture-drift", "behaviour"})
-ANSWERED_BY_POSTURE: Final = frozenset({"posture-drift"})
-ANSWERED_BY_FACTOR: Final = frozenset({"behaviour"})
-
 SIGNAL_MAX_BYTES: Final = 4096
 
 _TIME_MAX_US: Final = 2**53

@@ -159,6 +159,20 @@ class SqliteStore:
             query = "INSERT OR IGNORE INTO signals (source, id, received_at, data) VALUES (?, ?, ?, ?)"
             return self.execute(query, source, signal_id, now, data).rowcount == 1
 
+    def put_standing(self, target: str, name: str, data: bytes) -> None:
+        """Keep what stands against a subject, device or network; b"" for nothing any more."""
+        with self.transaction():
+            if data:
+                query = "INSERT OR REPLACE INTO standing (target, name, data) VALUES (?, ?, ?)"
+                self.execute(query, target, name, data)
+            else:
+                self.execute("DELETE FROM standing WHERE target = ? AND name = ?", target, name)
+
+    def standing(self) -> list[bytes]:
+        """All that stands, in the order of its targets."""
+        rows = self.rows("SELECT data FROM standing ORDER BY target, name")
+        return [bytes(row[0]) for row in rows]
+
     def revoke(self, session: bytes, until: int) -> None:
         """Refuse this session id until ``until`` (unix s), whether or not it is known; never shortens."""
         query = (
@@ -214,7 +228,7 @@ class SqliteStore:
     # Everything else
 
     def put_state(self, name: str, data: bytes) -> None:
-        """Keep one named piece of state, such as what stands against subjects and devices."""
+        """Keep one named piece of state, such as how many signals have arrived."""
         with self.transaction():
             self.execute("INSERT OR REPLACE INTO state (name, data) VALUES (?, ?)", name, data)
 

@@ -11,12 +11,13 @@ import sqlite3
 from typing import Final
 
 from ztsession.errors import StoreError, WireError
+from ztsession.store.older_risk import RISK_CHANGED, renew_risk
 from ztsession.wire import canonical
 
 __all__ = ["APPLICATION_ID", "VERSION", "create", "is_empty"]
 
 APPLICATION_ID: Final = 0x5A_54_53_31
-VERSION: Final = 3
+VERSION: Final = 4
 
 _CHANGE_MAX_BYTES: Final = 4096
 
@@ -71,7 +72,15 @@ CREATE TABLE enrolments (
     data BLOB NOT NULL,
     PRIMARY KEY (kind, name)
 ) STRICT, WITHOUT ROWID;
-"""
+""",
+    4: """
+CREATE TABLE standing (
+    target TEXT NOT NULL,
+    name TEXT NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (target, name)
+) STRICT, WITHOUT ROWID;
+""",
 }
 
 #: What each later version added to every change.
@@ -93,6 +102,8 @@ def create(connection: sqlite3.Connection) -> None:
     scripts += [script for version, script in _ADDED.items() if version > found]
     for statement in (each for script in scripts for each in script.split(";\n")):
         connection.execute(statement)
+    if 0 < found < RISK_CHANGED:
+        renew_risk(connection)
     if found:
         added = [fields for version, fields in _CHANGES_GOT.items() if version > found]
         _complete_changes(connection, {name: value for fields in added for name, value in fields.items()})

@@ -1,0 +1,201 @@
+"""From a signal to the next call: decide, record, publish; and the same for what time and operators do.
+
+What takes rights away does not wait for the audit log, see :mod:`ztsession.authority.afterwards`; what gives
+them back does. The engine has decided before anything is written, and would not say it twice: so what could
+not be written is owed, and is written with whatever comes next.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from ztsession.audit.sink import AuditSink
+from ztsession.authority.afterwards import Afterwards
+from ztsession.authority.changes import ChangeLog
+from ztsession.bus.change import Change
+from ztsession.errors import ConfigurationError
+from ztsession.risk.engine import ModeChange, Reaction, RiskEngine
+from ztsession.risk.levels import Mode
+from ztsession.risk.networks import network_of
+from ztsession.risk.rules import RiskRules
+from ztsession.risk.signals import Signal
+from ztsession.risk.standing import TARGETS, Quarantine, Target
+from ztsession.store.sqlite import SqliteStore
+from ztsession.wire import canonical
+from ztsession.wire.names import is_name
+
+__all__ = ["Reacting", "restored_engine"]
+
+_CLOCK = "risk-clock"
+_WHY_MAX = 512
+#: Between two looks at what time has changed.
+_TICK_S = 1.0
+
+
+class Reacting:
+    """What an Authority does about risk. Thread-safe: it holds the Authority's lock."""
+
+    def __init__(
+        self,
+        engine: RiskEngine,
+        store: SqliteStore,
+        changes: ChangeLog,
+        audit: AuditSink,
+        *,
+        line: Callable[[bytes], Sequence[bytes]],
+        lock: threading.RLock,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``line``: all sessions that live by the same evidence as one; ``lock`` is the Authority's own."""
+        self._engine, self._store, self._changes, self._audit = engine, store, changes, audit
+        self._line, self._lock, self._clock = line, lock, clock
+        #: Modes and targets that were decided and could not be written yet.
+        self._owed: list[ModeChange] = []
+        self._owed_standing: dict[Target, None] = {}
+        self._tick_at = 0.0
+        #: Called with each signal that was new, and what it caused, when that is in force.
+        self.after: list[Callable[[Signal, Reaction], None]] = []
+
+    def signal(self, signal: Signal) -> list[ModeChange]:
+        """Take a signal, see :meth:`Authority.signal`."""
+        # A kind that there is not must not become durable.
+        self._engine.rules.check(signal)
+        with self._lock, Afterwards(self._audit) as audit:
+            with self._store.transaction():
+                now, data = int(self._clock()), signal.to_bytes()
+                if not self._store.record_signal(signal.source, signal.id, data, now=now):
+                    return []
+                line = self._line(signal.session) if signal.session else ()
+                reaction = self._engine.signal(signal, line)
+                self._record_signal(signal, reaction, audit)
+                written = self._write(reaction)
+            changes = self._publish(written, audit)
+            for each in self.after:
+                each(signal, reaction)
+            return changes
+
+    def resolve(self, kind: str, target: Target) -> list[ModeChange]:
+        """An operator settled what is said of ``kind`` against a target, whoever said it."""
+        with self._lock:
+            self._audit.record("signal.resolved", about=kind, target=target[0], name=target[1])
+            return self._settle(self._engine.resolve(kind, target))
+
+    def quarantine(self, target: Target, why: str) -> list[ModeChange]:
+        """Shut a subject, a device or a network out."""
+        target = _checked(target)
+        with self._lock, Afterwards(self._audit) as audit:
+            return self._settle(self._engine.quarantine(target, why), audit)
+
+    def release(self, target: Target) -> bool:
+        """Let them in again; False if they were not shut out."""
+        target = _checked(target)
+        with self._lock:
+            if target not in [each.target for each in self._engine.quarantines()]:
+                return False
+            self._audit.record("quarantine.released", target=target[0], name=target[1])
+            self._store.put_standing(*target, self._engine.standing_bytes(target, released=True))
+            return self._engine.release(target)
+
+    def quarantines(self) -> list[Quarantine]:
+        """Who is shut out."""
+        return self._engine.quarantines()
+
+    def adopt(self, rules: RiskRules) -> None:
+        """Put other rules of risk in force, for live sessions, too."""
+        with self._lock:
+            self._settle(Reaction(self._engine.adopt(rules)))
+
+    def tick(self) -> None:
+        """Let time take effect, once a second; does not wait while something else is being decided."""
+        # Points ask, also while a change is told to them: to wait for who tells it could be for ever.
+        if self._clock() < self._tick_at or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._tick_at = self._clock() + _TICK_S
+            self._settle(Reaction(self._engine.tick()))
+        finally:
+            self._lock.release()
+
+    # ---- Inside
+
+    def _settle(self, reaction: Reaction, audit: Afterwards | None = None) -> list[ModeChange]:
+        with Afterwards(self._audit) as own:
+            with self._store.transaction():
+                for target in reaction.quarantined:
+                    self._record_quarantine(target, audit or own)
+                written = self._write(reaction)
+            return self._publish(written, audit or own)
+
+    def _write(self, reaction: Reaction) -> list[Change]:
+        self._owed += reaction.modes
+        self._owed_standing |= dict.fromkeys(reaction.standing)
+        for target in self._owed_standing:
+            self._store.put_standing(*target, self._engine.standing_bytes(target))
+        self._store.put_state(_CLOCK, canonical.encode(list(self._engine.clock)))
+        return [change for owed in self._owed for change in self._write_mode(owed)]
+
+    def _write_mode(self, change: ModeChange) -> list[Change]:
+        record = self._store.get_session(change.session)
+        if record is None or record.mode == Mode.REVOKED or not self._engine.watches(change.session):
+            return []  # over, and one ended session must not hold up the change of all the others
+        self._store.set_mode(change.session, change.after, self._engine.session(change.session).to_bytes())
+        return [self._changes.write_mode(change.session, change.after)]
+
+    def _publish(self, written: Sequence[Change], audit: Afterwards) -> list[ModeChange]:
+        changes, self._owed, self._owed_standing = self._owed, [], {}
+        self._changes.publish(written)
+        # One entry for each session takes time, and their calls are refused already.
+        for change in changes:
+            audit.record(
+                "session.mode", session=change.session, mode=change.after.name, why=change.why[:_WHY_MAX]
+            )
+        return changes
+
+    def _record_signal(self, signal: Signal, reaction: Reaction, audit: Afterwards) -> None:
+        kind, name = signal.target
+        _, at_us = self._engine.clock
+        audit.record(
+            "signal",
+            about=signal.kind,
+            level=signal.level.name,
+            source=signal.source,
+            id=signal.id,
+            withdraws=signal.withdraws,
+            action=reaction.action.word,
+            at_us=at_us,
+            evidence=dict(signal.evidence),
+            **{kind: name},
+        )
+        for target in reaction.quarantined:
+            self._record_quarantine(target, audit)
+
+    def _record_quarantine(self, target: Target, audit: Afterwards) -> None:
+        why = next(each.why for each in self._engine.quarantines() if each.target == target)
+        audit.record("quarantine", target=target[0], name=target[1], why=why)
+
+
+def restored_engine(
+    store: SqliteStore, sessions: Sequence[bytes], rules: RiskRules, clock: Callable[[], float]
+) -> RiskEngine:
+    """The engine as it was when the store was last written; ``sessions``: the risk of each."""
+    data = store.get_state(_CLOCK)
+    arrived, latest_us = canonical.decode(data, max_bytes=64) if data else (0, 0)
+    return RiskEngine.restore(store.standing(), sessions, rules, clock=clock, at=(arrived, latest_us))
+
+
+def _checked(target: Target) -> Target:
+    kind, name = target
+    if kind not in TARGETS:
+        raise ConfigurationError(f"target: expected one of {', '.join(TARGETS)}, not {kind!a}")
+    if kind == "network":
+        try:
+            return kind, network_of(name)
+        except ValueError:
+            raise ConfigurationError(
+                "target: expected an address or a network such as 192.0.2.0/24"
+            ) from None
+    if not is_name(name):
+        raise ConfigurationError(f"target: expected the name of a {kind}")
+    return kind, name
