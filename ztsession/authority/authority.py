@@ -48,6 +48,7 @@ from ztsession.limits import OVERLAP_S
 from ztsession.policy.catalog import RISKS, Segment
 from ztsession.policy.explanation import Explanation
 from ztsession.policy.grant import Grant
+from ztsession.risk.alerts import Alerts
 from ztsession.risk.engine import ModeChange
 from ztsession.risk.levels import Mode
 from ztsession.risk.signals import Signal
@@ -77,15 +78,19 @@ class Authority:
         *,
         load: Callable[[], Decider] | None = None,
         gate: Gate | None = None,
+        alerts: Alerts | None = None,
         name: str = "authority",
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Compose an Authority from its parts; :meth:`open` is what most programs want.
 
-        ``load`` makes a fresh decider for :meth:`reload`; ``gate`` bounds what strangers can cause.
+        ``load`` makes a fresh decider for :meth:`reload`; ``gate`` bounds what strangers can cause;
+        ``alerts`` are for people, and stay the caller's to close.
         """
         self.keys, self._store, self._audit, self._clock = keys, store, audit, clock
         self._lock = threading.RLock()
+        #: Where people are told at once.
+        self.alerts = alerts or Alerts()
         self._changes = ChangeLog(store, keys.signing, clock=clock)
         #: Replacing this Authority's own keys, with overlap.
         self.rotation = Rotation(keys, self._changes, audit, clock=clock)
@@ -99,7 +104,14 @@ class Authority:
             name, keys, store, audit, self._changes, self.risk, self._live_grants, clock=clock
         )
         self._reacting = Reacting(
-            self.risk, store, self._changes, audit, line=self._granting.line, lock=self._lock, clock=clock
+            self.risk,
+            store,
+            self._changes,
+            audit,
+            self.alerts,
+            line=self._granting.line,
+            lock=self._lock,
+            clock=clock,
         )
         #: The rules in force, and how others take their place.
         self.rules = RuleBook(
@@ -144,10 +156,12 @@ class Authority:
         unlock: Unlock | None = None,
         signers: Sequence[Signer] = (),
         root_signer: Signer | None = None,
+        alerts: Alerts | None = None,
         name: str = "authority",
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """Open the state directory (made on first use) with the policy directory.
+        """Open the state directory (made on first use) with the policy directory. ``alerts`` stay the
+        caller's to close.
 
         ``unlock``, ``signers`` and ``root_signer`` are for the keys, see :meth:`AuthorityKeys.open`.
         ConfigurationError names the file and line that is wrong; StoreError or AuditError when the state
@@ -165,7 +179,17 @@ class Authority:
             again = partial(load, SqliteEnrolments(store), keys.sealing("mfa"))
             decider = again()
             audit = opened.enter_context(JsonLinesAudit(directory / "audit.jsonl", clock=clock))
-            authority = cls(keys, store, audit, decider, load=again, gate=gate, name=name, clock=clock)
+            authority = cls(
+                keys,
+                store,
+                audit,
+                decider,
+                load=again,
+                gate=gate,
+                alerts=alerts,
+                name=name,
+                clock=clock,
+            )
             authority._catch_up()
             authority._owned, authority._directory = [opened.pop_all().close], rules
         return authority

@@ -7,8 +7,10 @@ not be written is owed, and is written with whatever comes next.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from ztsession.audit.sink import AuditSink
@@ -16,8 +18,10 @@ from ztsession.authority.afterwards import Afterwards
 from ztsession.authority.changes import ChangeLog
 from ztsession.bus.change import Change
 from ztsession.errors import ConfigurationError
+from ztsession.risk.actions import Action
+from ztsession.risk.alerts import Alert, Alerts
 from ztsession.risk.engine import ModeChange, Reaction, RiskEngine
-from ztsession.risk.levels import Mode
+from ztsession.risk.levels import Level, Mode
 from ztsession.risk.networks import network_of
 from ztsession.risk.rules import RiskRules
 from ztsession.risk.signals import Signal
@@ -30,6 +34,7 @@ __all__ = ["Reacting", "restored_engine"]
 
 _CLOCK = "risk-clock"
 _WHY_MAX = 512
+_UNWRITTEN_MAX = 4096
 #: Between two looks at what time has changed.
 _TICK_S = 1.0
 
@@ -43,6 +48,7 @@ class Reacting:
         store: SqliteStore,
         changes: ChangeLog,
         audit: AuditSink,
+        alerts: Alerts,
         *,
         line: Callable[[bytes], Sequence[bytes]],
         lock: threading.RLock,
@@ -50,13 +56,14 @@ class Reacting:
     ) -> None:
         """``line``: all sessions that live by the same evidence as one; ``lock`` is the Authority's own."""
         self._engine, self._store, self._changes, self._audit = engine, store, changes, audit
+        self._alerts = alerts
         self._line, self._lock, self._clock = line, lock, clock
         #: Modes and targets that were decided and could not be written yet.
         self._owed: list[ModeChange] = []
         self._owed_standing: dict[Target, None] = {}
+        #: What signals caused that could not be written, by their names; they come again.
+        self._unwritten: OrderedDict[tuple[str, str], Reaction] = OrderedDict()
         self._tick_at = 0.0
-        #: Called with each signal that was new, and what it caused, when that is in force.
-        self.after: list[Callable[[Signal, Reaction], None]] = []
 
     def signal(self, signal: Signal) -> list[ModeChange]:
         """Take a signal, see :meth:`Authority.signal`."""
@@ -67,13 +74,12 @@ class Reacting:
                 now, data = int(self._clock()), signal.to_bytes()
                 if not self._store.record_signal(signal.source, signal.id, data, now=now):
                     return []
-                line = self._line(signal.session) if signal.session else ()
-                reaction = self._engine.signal(signal, line)
+                reaction = self._decide(signal)
                 self._record_signal(signal, reaction, audit)
-                written = self._write(reaction)
+                written = self._write()
+            del self._unwritten[signal.name]
             changes = self._publish(written, audit)
-            for each in self.after:
-                each(signal, reaction)
+            self._tell(signal, reaction, len(changes))
             return changes
 
     def resolve(self, kind: str, target: Target) -> list[ModeChange]:
@@ -86,7 +92,9 @@ class Reacting:
         """Shut a subject, a device or a network out."""
         target = _checked(target)
         with self._lock, Afterwards(self._audit) as audit:
-            return self._settle(self._engine.quarantine(target, why), audit)
+            changes = self._settle(self._engine.quarantine(target, why), audit)
+            self._alert("quarantine", Level.CRITICAL, target, why)
+            return changes
 
     def release(self, target: Target) -> bool:
         """Let them in again; False if they were not shut out."""
@@ -125,12 +133,26 @@ class Reacting:
             with self._store.transaction():
                 for target in reaction.quarantined:
                     self._record_quarantine(target, audit or own)
-                written = self._write(reaction)
+                self._owe(reaction)
+                written = self._write()
             return self._publish(written, audit or own)
 
-    def _write(self, reaction: Reaction) -> list[Change]:
+    def _decide(self, signal: Signal) -> Reaction:
+        reaction = self._unwritten.get(signal.name)
+        if reaction is None:
+            line = self._line(signal.session) if signal.session else ()
+            reaction = self._engine.signal(signal, line)
+            self._owe(reaction)
+            self._unwritten[signal.name] = reaction
+        if len(self._unwritten) > _UNWRITTEN_MAX:
+            self._unwritten.popitem(last=False)
+        return reaction
+
+    def _owe(self, reaction: Reaction) -> None:
         self._owed += reaction.modes
         self._owed_standing |= dict.fromkeys(reaction.standing)
+
+    def _write(self) -> list[Change]:
         for target in self._owed_standing:
             self._store.put_standing(*target, self._engine.standing_bytes(target))
         self._store.put_state(_CLOCK, canonical.encode(list(self._engine.clock)))
@@ -172,8 +194,27 @@ class Reacting:
             self._record_quarantine(target, audit)
 
     def _record_quarantine(self, target: Target, audit: Afterwards) -> None:
-        why = next(each.why for each in self._engine.quarantines() if each.target == target)
-        audit.record("quarantine", target=target[0], name=target[1], why=why)
+        audit.record("quarantine", target=target[0], name=target[1], why=self._why(target))
+
+    def _tell(self, signal: Signal, reaction: Reaction, hit: int) -> None:
+        if reaction.action >= Action.ALERT:
+            why = (
+                f"{reaction.action.word}, {hit} sessions changed; said by {signal.source}, signal {signal.id}"
+            )
+            self._alert(f"signal.{alert_word(signal.kind)}", signal.level, signal.target, why)
+        for target in reaction.quarantined:
+            self._alert("quarantine", Level.CRITICAL, target, self._why(target))
+
+    def _alert(self, what: str, level: Level, about: Target, why: str) -> None:
+        self._alerts.raise_alert(Alert(what, level, about, why, self._clock()))
+
+    def _why(self, target: Target) -> str:
+        return next(each.why for each in self._engine.quarantines() if each.target == target)
+
+
+def alert_word(kind: str) -> str:
+    """A kind of signals as an alert can call it."""
+    return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")[:32].strip("-") or "other"
 
 
 def restored_engine(
