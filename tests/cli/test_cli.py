@@ -124,6 +124,7 @@ def test_policy_check_passes_a_good_directory(policy: Path) -> None:
         "devices",
         "identities",
         "second factors",
+        "risk",
     ]
 
 
@@ -140,6 +141,7 @@ def test_policy_check_passes_a_good_directory(policy: Path) -> None:
         ("devices.toml", "\n[posture]\nkernels = []\n", "expected at least one value"),
         ("identity.toml", "[x509]\nroots = []\n", "names of PEM files"),
         ("mfa.toml", 'rp_id = "Not A Domain"\n', "expected"),
+        ("risk.toml", "[levels]\nHIGH = { leave = 0 }\n", "expected an integer from 1 to 80"),
     ],
 )
 def test_policy_check_names_file_and_line(policy: Path, file: str, more: str, says: str) -> None:
@@ -155,7 +157,7 @@ def test_policy_check_names_file_and_line(policy: Path, file: str, more: str, sa
     assert name.endswith(file)
     assert int(number) > text.count("\n")
     assert says in line
-    assert len(ran.stdout.splitlines()) == 5
+    assert len(ran.stdout.splitlines()) == 6
 
 
 def test_policy_check_tells_everything_at_once(policy: Path) -> None:

@@ -105,7 +105,7 @@ class Granting:
             )
             record = _record(granted, grants, risk, now)
             outcome = self._outcome(decider, granted, record, grants)
-            self._write(granted, record, grants, replaced)
+            self._write(standing, granted, record, grants, replaced)
         except BaseException:
             self._risk.close(session)
             raise
@@ -224,6 +224,7 @@ class Granting:
 
     def _write(
         self,
+        asked: Standing,
         granted: Standing,
         record: SessionRecord,
         grants: Sequence[Grant],
@@ -251,6 +252,10 @@ class Granting:
             decisions=[[grant.segment, *grant.allowed, grant.step_up] for grant in grants],
             supersedes=replaced.record.id if replaced else b"",
             renewed=replaced is not None and replaced.renewed,
+            # Enough to come to the same risk again.
+            marks=[granted.first_mark, asked.mark],
+            shown=sorted(granted.shown),
+            at_us=self._risk.clock[1],
         )
         self._changes.publish(self._keep(record, replaced))
 

@@ -62,7 +62,7 @@ class Reacting:
         self._owed: list[ModeChange] = []
         self._owed_standing: dict[Target, None] = {}
         #: What signals caused that could not be written, by their names; they come again.
-        self._unwritten: OrderedDict[tuple[str, str], Reaction] = OrderedDict()
+        self._unwritten: OrderedDict[tuple[str, str], tuple[Reaction, Sequence[bytes]]] = OrderedDict()
         self._tick_at = 0.0
 
     def signal(self, signal: Signal) -> list[ModeChange]:
@@ -74,8 +74,8 @@ class Reacting:
                 now, data = int(self._clock()), signal.to_bytes()
                 if not self._store.record_signal(signal.source, signal.id, data, now=now):
                     return []
-                reaction = self._decide(signal)
-                self._record_signal(signal, reaction, audit)
+                reaction, line = self._decide(signal)
+                self._record_signal(signal, reaction, line, audit)
                 written = self._write()
             del self._unwritten[signal.name]
             changes = self._publish(written, audit)
@@ -85,7 +85,8 @@ class Reacting:
     def resolve(self, kind: str, target: Target) -> list[ModeChange]:
         """An operator settled what is said of ``kind`` against a target, whoever said it."""
         with self._lock:
-            self._audit.record("signal.resolved", about=kind, target=target[0], name=target[1])
+            at_us = self._engine.look_at_clock()
+            self._audit.record("signal.resolved", about=kind, target=target[0], name=target[1], at_us=at_us)
             return self._settle(self._engine.resolve(kind, target))
 
     def quarantine(self, target: Target, why: str) -> list[ModeChange]:
@@ -137,16 +138,16 @@ class Reacting:
                 written = self._write()
             return self._publish(written, audit or own)
 
-    def _decide(self, signal: Signal) -> Reaction:
-        reaction = self._unwritten.get(signal.name)
-        if reaction is None:
+    def _decide(self, signal: Signal) -> tuple[Reaction, Sequence[bytes]]:
+        known = self._unwritten.get(signal.name)
+        if known is None:
             line = self._line(signal.session) if signal.session else ()
             reaction = self._engine.signal(signal, line)
             self._owe(reaction)
-            self._unwritten[signal.name] = reaction
+            self._unwritten[signal.name] = reaction, line
         if len(self._unwritten) > _UNWRITTEN_MAX:
             self._unwritten.popitem(last=False)
-        return reaction
+        return known or (reaction, line)
 
     def _owe(self, reaction: Reaction) -> None:
         self._owed += reaction.modes
@@ -167,15 +168,22 @@ class Reacting:
 
     def _publish(self, written: Sequence[Change], audit: Afterwards) -> list[ModeChange]:
         changes, self._owed, self._owed_standing = self._owed, [], {}
+        _, at_us = self._engine.clock
         self._changes.publish(written)
         # One entry for each session takes time, and their calls are refused already.
         for change in changes:
             audit.record(
-                "session.mode", session=change.session, mode=change.after.name, why=change.why[:_WHY_MAX]
+                "session.mode",
+                session=change.session,
+                mode=change.after.name,
+                why=change.why[:_WHY_MAX],
+                at_us=at_us,
             )
         return changes
 
-    def _record_signal(self, signal: Signal, reaction: Reaction, audit: Afterwards) -> None:
+    def _record_signal(
+        self, signal: Signal, reaction: Reaction, line: Sequence[bytes], audit: Afterwards
+    ) -> None:
         kind, name = signal.target
         _, at_us = self._engine.clock
         audit.record(
@@ -187,20 +195,21 @@ class Reacting:
             withdraws=signal.withdraws,
             action=reaction.action.word,
             at_us=at_us,
-            evidence=dict(signal.evidence),
+            line=list(line),
+            # As pairs: what a sensor calls its findings is no name of a field.
+            evidence=[list(pair) for pair in sorted(signal.evidence.items())],
             **{kind: name},
         )
         for target in reaction.quarantined:
             self._record_quarantine(target, audit)
 
     def _record_quarantine(self, target: Target, audit: Afterwards) -> None:
-        audit.record("quarantine", target=target[0], name=target[1], why=self._why(target))
+        _, at_us = self._engine.clock
+        audit.record("quarantine", target=target[0], name=target[1], why=self._why(target), at_us=at_us)
 
     def _tell(self, signal: Signal, reaction: Reaction, hit: int) -> None:
         if reaction.action >= Action.ALERT:
-            why = (
-                f"{reaction.action.word}, {hit} sessions changed; said by {signal.source}, signal {signal.id}"
-            )
+            why = f"{reaction.action.word}, {hit} sessions changed; from {signal.source}, signal {signal.id}"
             self._alert(f"signal.{alert_word(signal.kind)}", signal.level, signal.target, why)
         for target in reaction.quarantined:
             self._alert("quarantine", Level.CRITICAL, target, self._why(target))

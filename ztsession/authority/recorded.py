@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
-from ztsession.audit.entry import LINE_MAX_BYTES, decode_entry
+from ztsession.audit.reading import read_entries
 from ztsession.authority.judged import Basis
-from ztsession.errors import ConfigurationError, PolicyError, WireError
+from ztsession.errors import PolicyError, WireError
 from ztsession.identity.subjects import KINDS, SubjectRegistry
 from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.compile import SCOPES_MAX
@@ -52,11 +51,7 @@ def logged_sessions(paths: Iterable[str | os.PathLike[str]], tally: Tally) -> It
     ConfigurationError for a file that cannot be read.
     """
     for path in paths:
-        try:
-            with Path(path).open("rb") as log:
-                yield from _entries(log, tally)
-        except OSError as error:
-            raise ConfigurationError(f"cannot be read: {error.strerror}", file=os.fspath(path)) from None
+        yield from _sessions(read_entries(path), tally)
 
 
 def live_sessions(
@@ -86,9 +81,8 @@ def live_sessions(
 # ---- Logs
 
 
-def _entries(log: IO[bytes], tally: Tally) -> Iterator[Recorded]:
-    for line in _lines(log):
-        entry = decode_entry(line)
+def _sessions(entries: Iterable[dict[str, Any] | None], tally: Tally) -> Iterator[Recorded]:
+    for entry in entries:
         if entry is None:
             tally.broken += 1
         elif entry["event"] == _GRANTED:
@@ -101,14 +95,6 @@ def _entries(log: IO[bytes], tally: Tally) -> Iterator[Recorded]:
                 continue
             tally.sessions += 1
             yield session
-
-
-def _lines(log: IO[bytes]) -> Iterator[bytes]:
-    """Every line without its newline; one that is too long comes as its beginning, which is no entry."""
-    while line := log.readline(LINE_MAX_BYTES + 1):
-        yield line.removesuffix(b"\n")
-        while line and not line.endswith(b"\n"):
-            line = log.readline(LINE_MAX_BYTES + 1)
 
 
 def _session(entry: Mapping[str, Any]) -> Recorded | None:

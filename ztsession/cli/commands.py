@@ -11,6 +11,7 @@ from ztsession.cli.device import device
 from ztsession.cli.keygen import keygen
 from ztsession.cli.mfa import mfa
 from ztsession.cli.policy import policy
+from ztsession.cli.risk import risk
 from ztsession.cli.subject import subject
 
 __all__ = ["ztsession"]
@@ -22,5 +23,5 @@ def ztsession() -> None:
     """Zero-trust continuous verification inside trading systems."""
 
 
-for command in (authority, demo, device, keygen, mfa, policy, subject):
+for command in (authority, demo, device, keygen, mfa, policy, risk, subject):
     ztsession.add_command(command)

@@ -17,6 +17,7 @@ from ztsession.mfa.settings import MfaSettings
 from ztsession.policy.catalog import Catalog
 from ztsession.policy.engine import CATALOG_FILE, PolicyEngine
 from ztsession.posture.appraisal import PostureAppraiser
+from ztsession.risk.rules import RiskRules
 
 __all__ = ["policy"]
 
@@ -35,7 +36,7 @@ for command in (explain, graph, lint, simulate):
 def check(directory: Path) -> None:
     """Load everything in it as an Authority would; print what is wrong as FILE:LINE: WHAT."""
     said, wrong = [], 0
-    for part in (_catalog, _policies, _subjects, _devices, _identities, _factors):
+    for part in (_catalog, _policies, _subjects, _devices, _identities, _factors, _risk):
         try:
             said.append(part(directory))
         except ConfigurationError as error:
@@ -78,3 +79,7 @@ def _identities(directory: Path) -> str:
 def _factors(directory: Path) -> str:
     settings = MfaSettings.from_directory(directory)
     return f"second factors: totp, recovery{', webauthn' if settings.rp_id else ''}"
+
+
+def _risk(directory: Path) -> str:
+    return f"risk: {len(RiskRules.from_directory(directory).kinds)} kinds of signals"

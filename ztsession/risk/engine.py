@@ -89,7 +89,8 @@ class RiskEngine:
         Its mode may be SUSPENDED or REVOKED from the start: then nothing may be granted.
         """
         with self._lock:
-            return self._begin(self._against(SessionRisk(session, subject, device, network), mark))
+            risk = SessionRisk(session, subject, device, network)
+            return self._begin(self._against(risk, mark, self._now_us()))
 
     def renew(
         self, session: bytes, old: bytes, *, mark: int, shown: frozenset[str], network: str = ""
@@ -101,7 +102,7 @@ class RiskEngine:
             risk = replace(self._sessions.of(old), session=session)
             if network != risk.network:
                 # What stands against where it comes from now was not looked at before.
-                risk = self._against(replace(risk, network=network), self._arrived)
+                risk = self._against(replace(risk, network=network), self._arrived, self._now_us())
             return self._begin(risk.stepped_up(mark, shown, self._rules, self._now_us()))
 
     def close(self, session: bytes) -> None:
@@ -126,12 +127,13 @@ class RiskEngine:
     def explain(self, session: bytes) -> str:
         """Why a session is in its mode, in one line; SessionEnded when it is not watched."""
         with self._lock:
-            return self._sessions.of(session).explain(self._rules, self._now_us())
+            return self._sessions.of(session).explain(self._rules, self._peek_us())
 
     def standing(self, subject: str, device: str, network: str = "") -> Level:
         """The level that a new session of this subject on this device would begin with at best."""
         with self._lock:
-            return self._against(SessionRisk(b"\0" * 16, subject, device, network), self._arrived).level
+            nobody = SessionRisk(b"\0" * 16, subject, device, network)
+            return self._against(nobody, self._arrived, self._peek_us()).level
 
     # ---- Events
 
@@ -147,6 +149,7 @@ class RiskEngine:
             self._remember(signal)
             self._arrived += 1
             if signal.withdraws:
+                self._now_us()
                 return self._take_back(signal.kind, signal.target, signal.source)
             return self._take_in(signal, line)
 
@@ -170,7 +173,9 @@ class RiskEngine:
             return self._replace([(risk, risk.reauthenticated(mark, self._rules, self._now_us()))])
 
     def resolve(self, kind: str, target: Target) -> Reaction:
-        """An operator settled ``kind`` against a Signal.target; sessions that are revoked stay revoked."""
+        """An operator settled ``kind`` against a Signal.target; sessions that are revoked stay revoked. Seen
+        from the latest moment that :meth:`look_at_clock` or an event saw.
+        """
         if kind not in self._rules.kinds:
             raise WireError(f"signal kind: expected one of {', '.join(self._rules.kinds)}")
         with self._lock:
@@ -198,13 +203,18 @@ class RiskEngine:
             some = list(self._cooling)[:TICK_MAX]
             for session in some:
                 self._cooling.move_to_end(session)
-            return self._judge_again(self._sessions.of(session) for session in some)
+            return self._judge_again(some)
+
+    def look_again(self, session: bytes) -> list[ModeChange]:
+        """Let time take effect on one session, if it is watched."""
+        with self._lock:
+            return self._judge_again([session] if session in self._sessions else [])
 
     def adopt(self, rules: RiskRules) -> list[ModeChange]:
         """Put other rules in force, and look at every session by them."""
         with self._lock:
             self._rules = rules
-            return self._judge_again(self._sessions.with_signals())
+            return self._judge_again([risk.session for risk in self._sessions.with_signals()])
 
     # ---- Storing
 
@@ -214,6 +224,11 @@ class RiskEngine:
         """
         with self._lock:
             return self._standing.to_bytes(target, released=released)
+
+    def look_at_clock(self) -> int:
+        """See the present moment (microseconds), and go by it."""
+        with self._lock:
+            return self._now_us()
 
     @property
     def clock(self) -> tuple[int, int]:
@@ -249,8 +264,12 @@ class RiskEngine:
     # ---- Inside
 
     def _now_us(self) -> int:
-        self._latest_us = max(self._latest_us, int(self._clock() * 1e6))
+        self._latest_us = self._peek_us()
         return self._latest_us
+
+    def _peek_us(self) -> int:
+        # Whoever only asks must not move the clock: what is recorded of an event is the moment that it saw.
+        return max(self._latest_us, round(self._clock() * 1e6))
 
     def _take_in(self, signal: Signal, line: Collection[bytes]) -> Reaction:
         now_us, action = self._now_us(), self._rules.action(signal)
@@ -290,7 +309,7 @@ class RiskEngine:
         return self._replace((risk, risk.over(quarantine.told)) for risk in hit if risk.mode < Mode.REVOKED)
 
     def _take_back(self, kind: str, target: Target, source: str) -> Reaction:
-        now_us = self._now_us()
+        now_us = self._latest_us
         changed = self._standing.remove(kind, target, source)
         # Not only those that it concerns by now: a session may have come from elsewhere before.
         pairs = [
@@ -299,7 +318,7 @@ class RiskEngine:
         ]
         return Reaction(self._replace(pairs), standing=[target] if changed else [])
 
-    def _against(self, risk: SessionRisk, mark: int) -> SessionRisk:
+    def _against(self, risk: SessionRisk, mark: int, now_us: int) -> SessionRisk:
         if quarantine := self._standing.quarantine_of(risk):
             return risk.over(quarantine.told)
         known = {received.number for received in risk.unresolved}
@@ -309,7 +328,7 @@ class RiskEngine:
             answerable = self._rules.kind(received.signal.kind).answered_by in FULL_EVIDENCE
             # A new session's evidence is as good as evidence gets: it answers every level, CRITICAL too.
             if received.number > mark or not answerable:
-                risk = risk.with_signal(received, self._rules, self._now_us())
+                risk = risk.with_signal(received, self._rules, now_us)
         return risk
 
     def _begin(self, risk: SessionRisk) -> SessionRisk:
@@ -323,9 +342,10 @@ class RiskEngine:
         else:
             self._cooling.pop(risk.session, None)
 
-    def _judge_again(self, sessions: Iterable[SessionRisk]) -> list[ModeChange]:
+    def _judge_again(self, sessions: Iterable[bytes]) -> list[ModeChange]:
         now_us = self._now_us()
-        return self._replace((risk, risk.judged(self._rules, now_us)) for risk in sessions)
+        risks = [self._sessions.of(session) for session in sessions]
+        return self._replace((risk, risk.judged(self._rules, now_us)) for risk in risks)
 
     def _replace(self, pairs: Iterable[tuple[SessionRisk, SessionRisk]]) -> list[ModeChange]:
         changes = []
