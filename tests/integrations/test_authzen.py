@@ -25,8 +25,9 @@ import ztsession as zts
 from ztsession.errors import ConfigurationError, PolicyError
 from ztsession.integrations import asgi_request, authzen
 from ztsession.integrations.asgi import AuthorityApp
-from ztsession.integrations.authzen import AccessEvaluations, new_caller_token
+from ztsession.integrations.authzen import AccessEvaluations
 from ztsession.integrations.authzen_messages import DEPTH_MAX, EVALUATIONS_MAX
+from ztsession.integrations.callers import new_caller_token
 from ztsession.policy.engine import PolicySet
 from ztsession.wire.framing import MAX_FRAME_BYTES
 
@@ -57,7 +58,7 @@ class Asking:
     def __init__(self, authority: zts.Authority, **options: Any) -> None:
         self.caller = new_caller_token()
         self.authzen = AccessEvaluations(authority, callers={"gateway": self.caller.digest}, url=URL)
-        self.app = AuthorityApp(authority, authzen=self.authzen, **options)
+        self.app = AuthorityApp(authority, doors=[self.authzen], **options)
         self.headers = {
             "authorization": f"Bearer {self.caller.token}",
             "content-type": "application/json",

@@ -5,7 +5,7 @@
     POST /v1/feed                               one question of an enforcement point
     POST /v1/segments/{segment}/installation    one ticket to install
 
-and those of :mod:`ztsession.integrations.authzen`, if they are asked for.
+and those of other doors, such as :mod:`ztsession.integrations.authzen`, if they are asked for.
 
 Bodies are the protocol's own messages as ``application/octet-stream``, and a refusal of the protocol is such
 a message too, with status 200: HTTP carries the protocol and has no say in it. HTTP's own statuses are for
@@ -22,13 +22,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ztsession.client.transport import Transport, hang_up
 from ztsession.errors import Overloaded
 from ztsession.handshake.messages import CookieDemand
+from ztsession.integrations.asgi_door import Door, Route
 from ztsession.integrations.asgi_request import (
     CONVERSATION_HEADER,
     MEDIA_TYPE,
@@ -43,9 +44,6 @@ from ztsession.integrations.asgi_request import (
 from ztsession.integrations.conversations import Conversations, Held
 from ztsession.integrations.shares import Shares
 from ztsession.integrations.workers import WORKERS, Workers, feed_request
-
-if TYPE_CHECKING:
-    from ztsession.integrations.authzen import AccessEvaluations
 
 __all__ = ["AuthorityApp"]
 
@@ -69,17 +67,16 @@ class AuthorityApp:
         authority: Connects | None = None,
         points: Mapping[str, Transport] | None = None,
         *,
-        authzen: AccessEvaluations | None = None,
+        doors: Sequence[Door] = (),
         workers: int = WORKERS,
         requests_max: int = REQUESTS_MAX,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``points``: by segment, enforcement points that take installations here. Without an Authority there
-        are only those. ``authzen`` answers questions of other tools. One source has a sixteenth of
+        are only those. ``doors`` are asked before that, in their order. One source has a sixteenth of
         ``requests_max`` at once.
         """
-        self._authzen = authzen
-        self._authority, self._points = authority, dict(points or {})
+        self._authority, self._points, self._doors = authority, dict(points or {}), tuple(doors)
         share = max(1, requests_max // 16)
         self._workers = Workers(workers=workers, per_source_max=share)
         self._conversations = Conversations(clock)
@@ -99,8 +96,8 @@ class AuthorityApp:
         """End every conversation; the server's lifespan does it, too."""
         self._conversations.close()
         self._workers.close()
-        if self._authzen is not None:
-            self._authzen.close()
+        for door in self._doors:
+            door.close()
 
     # ---- HTTP
 
@@ -125,8 +122,8 @@ class AuthorityApp:
         except Exception:
             _log.exception("a request could not be answered")
             answer = Problem(500, "this could not be answered").answer
-        if self._authzen is not None:
-            answer = self._authzen.identified(request, answer)
+        for door in self._doors:
+            answer = door.finished(request, answer)
         try:
             await answer.send(send, request)
         except OSError as error:
@@ -143,9 +140,10 @@ class AuthorityApp:
             self._shares.give_back(request.source)
 
     def _route(self, request: Request) -> Callable[[Request], Awaitable[Answer]]:
-        asked = self._authzen.route(request.path) if self._authzen is not None else None
-        if asked is not None:
-            return partial(asked, workers=self._workers)
+        for door in self._doors:
+            asked = door.route(request.path)
+            if asked is not None:
+                return partial(self._through, asked)
         match request.path.split("/"):
             case ["", "v1", "handshake"] if self._authority is not None:
                 route = self._handshake
@@ -163,7 +161,10 @@ class AuthorityApp:
             raise Problem(415, f"only {MEDIA_TYPE}")
         return route
 
-    # ---- The four doors
+    def _through(self, route: Route, request: Request) -> Awaitable[Answer]:
+        return route(request, self._workers)
+
+    # ---- The four of the protocol
 
     async def _handshake(self, request: Request) -> Answer:
         name = request.one(CONVERSATION_HEADER)

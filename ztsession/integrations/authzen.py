@@ -14,31 +14,28 @@ The specification demands TLS underneath: it is the ASGI server's, or the proxy'
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import re
-import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 from ztsession.authority.authority import Authority
 from ztsession.authority.questions import OUTCOMES, AccessQuestion, Questions, Ruling
 from ztsession.errors import ConfigurationError, WireError
+from ztsession.integrations.asgi_door import Route
 from ztsession.integrations.asgi_request import Answer, Problem, Request
 from ztsession.integrations.authzen_messages import decision, encode, read_evaluation, read_evaluations
+from ztsession.integrations.callers import Callers
 from ztsession.integrations.workers import Workers
-from ztsession.wire.names import is_name
 
-__all__ = ["AccessEvaluations", "CallerToken", "new_caller_token"]
+__all__ = ["AccessEvaluations"]
 
 MEDIA_TYPE: Final = "application/json"
-TOKEN_BYTES: Final = 32
 #: Of where the endpoints are.
 METADATA_AGE_S: Final = 3600
 
@@ -46,9 +43,6 @@ _EVALUATION: Final = "/access/v1/evaluation"
 _EVALUATIONS: Final = "/access/v1/evaluations"
 _METADATA: Final = "/.well-known/authzen-configuration"
 
-#: RFC 6750, section 2.1. 32 bytes are 43 characters of base64 at least.
-_BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]{43,512}={0,2})", re.ASCII)
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _JSON: Final = re.compile(r'application/json *(?:; *charset="?utf-8"?)?', re.ASCII | re.IGNORECASE)
 #: What can do no harm in a header or a log.
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._~:/+=@-]{1,128}", re.ASCII)
@@ -59,25 +53,9 @@ _MALFORMED: Final = "malformed"
 
 _log = logging.getLogger("ztsession.authzen")
 
-Route = Callable[..., Awaitable[Answer]]
-
-
-@dataclass(frozen=True, slots=True)
-class CallerToken:
-    """A bearer token for one caller, who keeps it secret, and its digest, for :class:`AccessEvaluations`."""
-
-    token: str = field(repr=False)
-    digest: str
-
-
-def new_caller_token() -> CallerToken:
-    """Make a token of 32 random bytes."""
-    token = secrets.token_urlsafe(TOKEN_BYTES)
-    return CallerToken(token, _digest(token).hex())
-
 
 class AccessEvaluations:
-    """Answers AuthZEN requests for an :class:`AuthorityApp`, which closes it."""
+    """Answers AuthZEN requests: a door of an :class:`AuthorityApp`, which closes it."""
 
     def __init__(
         self,
@@ -88,10 +66,10 @@ class AccessEvaluations:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """``callers``: by name, the SHA-256 of each one's token in hexadecimal, see
-        :func:`new_caller_token`. ``url``: the address that callers reach this by, ``https://host[:port]``;
-        without it no metadata are published. ``clock`` gives Unix seconds.
+        :func:`~ztsession.integrations.callers.new_caller_token`. ``url``: the address that callers reach this
+        by, ``https://host[:port]``; without it no metadata are published. ``clock`` gives Unix seconds.
         """
-        self._callers = _checked_callers(callers)
+        self._callers = Callers(callers)
         if url and not _URL.fullmatch(url):
             raise ConfigurationError("url: expected https://host or https://host:port, in lower case")
         self._url = url
@@ -127,7 +105,7 @@ class AccessEvaluations:
             return partial(self._evaluate, self._several)
         return self._metadata if path == _METADATA and self._url else None
 
-    def identified(self, request: Request, answer: Answer) -> Answer:
+    def finished(self, request: Request, answer: Answer) -> Answer:
         """The answer with the request's own identifier (X-Request-ID), if it is a harmless one."""
         named = request.headers.get("x-request-id", [])
         if self.route(request.path) is None or len(named) != 1 or not _REQUEST_ID.fullmatch(named[0]):
@@ -165,7 +143,7 @@ class AccessEvaluations:
         return Answer(200, encode(metadata), (age,), MEDIA_TYPE)
 
     def _admit(self, request: Request) -> None:
-        caller = self._caller(_bearer_token(request))
+        caller = self._callers.of(request)
         if caller is None:
             with self._counting:
                 self._refused += 1
@@ -173,15 +151,6 @@ class AccessEvaluations:
             _log.debug("somebody without a caller's token was refused, from %r", request.source)
             raise Problem(401, "a caller's token is needed", ("www-authenticate", "Bearer"))
         _log.debug("%s asks, from %r", caller, request.source)
-
-    def _caller(self, token: str) -> str | None:
-        presented, found = _digest(token), None
-        # All of them, each in constant time: how long it takes says nothing of any.
-        for name, digest in self._callers.items():
-            if hmac.compare_digest(digest, presented):
-                found = name
-        # No token is nobody's, also where an operator entered the digest of nothing.
-        return found if token else None
 
     # ---- In a worker's thread
 
@@ -209,28 +178,3 @@ class AccessEvaluations:
     def _count(self, outcome: str) -> None:
         with self._counting:
             self._counts[outcome] += 1
-
-
-def _checked_callers(callers: Mapping[str, str]) -> dict[str, bytes]:
-    if not callers:
-        raise ConfigurationError("callers: expected at least one")
-    for name, digest in callers.items():
-        if not is_name(name):
-            raise ConfigurationError(f"callers: expected names of A-Z a-z 0-9 . _ : / @ -, found {name!r}")
-        if not _DIGEST.fullmatch(digest):
-            # What stands there instead may be the token.
-            raise ConfigurationError(f"callers: expected the SHA-256 of {name}'s token, 64 digits 0-9 a-f")
-    if len(set(callers.values())) < len(callers):
-        raise ConfigurationError("callers: expected a token of its own for each")
-    return {name: bytes.fromhex(digest) for name, digest in callers.items()}
-
-
-def _bearer_token(request: Request) -> str:
-    """The token, "" for none: one header, one blank, and nothing around it."""
-    given = request.headers.get("authorization", [])
-    found = _BEARER.fullmatch(given[0]) if len(given) == 1 else None
-    return found.group(1) if found else ""
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("ascii")).digest()
