@@ -14,11 +14,13 @@ __all__ = [
     "BadTag",
     "ConfigurationError",
     "Denied",
+    "EventRefused",
     "EvidenceError",
     "Expired",
     "FromFuture",
     "HandshakeError",
     "InstallationError",
+    "KeysUnavailable",
     "Malformed",
     "NotPermitted",
     "Overloaded",
@@ -67,12 +69,26 @@ class WireError(ZtsError, ValueError):
     reason = "malformed"
 
 
+class EventRefused(WireError):
+    """A security event of others will never be taken; ``err`` is RFC 8935's word for why."""
+
+    def __init__(self, err: str, message: str) -> None:
+        self.err = err
+        super().__init__(message)
+
+
 class HandshakeError(ZtsError):
     """The handshake stopped; its state is dead and a new one must be started."""
 
 
 class EvidenceError(HandshakeError):
     """Identity or posture evidence did not hold; the peer hears only that it was refused."""
+
+
+class KeysUnavailable(EvidenceError):
+    """The issuer could not be asked for a key that is not known here, so nothing can be said of it yet."""
+
+    reason = "unavailable"
 
 
 class Overloaded(HandshakeError):

@@ -148,6 +148,14 @@ class Decider:
         """The subject of this name, None if nobody of that name is enrolled."""
         return self._subjects.named(name)
 
+    def owner(self, credential: str) -> Subject | None:
+        """The subject that this credential belongs to, None if nobody's."""
+        return self._subjects.holder(credential)
+
+    def has_device(self, name: str) -> bool:
+        """Whether a device of this name is enrolled, in the file or at run time."""
+        return self._appraiser.has(name)
+
     def factors(self, identity: VerifiedIdentity) -> list[str]:
         """The second factors that this subject has; only people have any."""
         if self.second_factors is None or identity.kind != "human":

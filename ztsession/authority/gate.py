@@ -29,7 +29,7 @@ from ztsession.handshake.messages import CookieDemand
 from ztsession.limits import COOKIE_SECRET_S, HANDSHAKES_PER_SOURCE_PER_S
 from ztsession.wire.source import address_of, network_of
 
-__all__ = ["BUSY_PER_S", "HALF_OPEN_MAX", "HALF_OPEN_S", "Gate"]
+__all__ = ["BUSY_PER_S", "HALF_OPEN_MAX", "HALF_OPEN_S", "Gate", "Rates"]
 
 #: More handshakes than this begun in a second are a flood, or may become one.
 BUSY_PER_S = 200
@@ -62,7 +62,7 @@ class Gate:
         """
         self._time = _Forward(clock)
         self._lock = threading.Lock()
-        self._rates = _Rates(per_source_per_s)
+        self._rates = Rates(per_source_per_s)
         self._begun = _Bucket(busy_per_s, busy_per_s)
         self._cookies = _Cookies(COOKIE_SECRET_S)
         self._places = _Places(half_open_max, max(1, half_open_max // 4), HALF_OPEN_S)
@@ -153,13 +153,16 @@ class _Bucket:
         return True
 
 
-class _Rates:
-    """A bucket for each network, of which the one that was silent for longest is forgotten first."""
+class Rates:
+    """A bucket for each network, of which the one that was silent for longest is forgotten first. Not
+    thread-safe.
+    """
 
     def __init__(self, per_s: float) -> None:
         self._per_s, self._buckets = per_s, OrderedDict[bytes, _Bucket]()
 
     def take(self, network: bytes, now: float) -> bool:
+        """Take one token of a network's ``per_s`` a second; False if none is left. ``now`` in seconds."""
         bucket = self._buckets.get(network)
         if bucket is None:
             bucket = self._buckets[network] = _Bucket(self._per_s, max(1.0, self._per_s), now)

@@ -18,9 +18,9 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from ztsession.errors import EvidenceError
+from ztsession.errors import EvidenceError, KeysUnavailable
 from ztsession.identity.jose import from_base64url, strict_json
 from ztsession.wire.signature import check_public_key
 
@@ -139,14 +139,16 @@ class JwksCache:
         self._flight.landed.set()
 
     def key(self, kid: str) -> IssuerKey:
-        """The key of this id, fetched if need be; ``EvidenceError`` if there is none to be had."""
-        found = self._shelf.fresh(kid)
+        """The key of this id, fetched if need be; ``EvidenceError`` if the issuer has none, and of that
+        ``KeysUnavailable`` if it did not say so when it was asked for this.
+        """
+        since, found = self._shelf.now(), self._shelf.fresh(kid)
         if found is None:
             flight, mine = self._ask()
             if mine or self._shelf.find(kid, STALE_MAX_AGE_S) is None:
                 flight.landed.wait(max(0.0, flight.wait_until - time.monotonic()))
             found = self._shelf.find(kid, STALE_MAX_AGE_S)
-        return _found(found)
+        return found if found is not None else self._shelf.missing(since)
 
     def doubt(self) -> None:
         """Ask the issuer again before the next use; until it answers, what is known serves as ever."""
@@ -186,8 +188,8 @@ class AsyncJwksCache:
         self._flight: asyncio.Task[None] | None = None
 
     async def key(self, kid: str) -> IssuerKey:
-        """The key of this id, fetched if need be; ``EvidenceError`` if there is none to be had."""
-        found = self._shelf.fresh(kid)
+        """The key of this id, fetched if need be; ``EvidenceError`` and ``KeysUnavailable`` as above."""
+        since, found = self._shelf.now(), self._shelf.fresh(kid)
         if found is None:
             import asyncio
 
@@ -197,7 +199,7 @@ class AsyncJwksCache:
             if self._flight is not None and (mine or self._shelf.find(kid, STALE_MAX_AGE_S) is None):
                 await asyncio.wait({self._flight}, timeout=WAIT_S)
             found = self._shelf.find(kid, STALE_MAX_AGE_S)
-        return _found(found)
+        return found if found is not None else self._shelf.missing(since)
 
     async def _fly(self) -> None:
         try:
@@ -214,6 +216,15 @@ class _Shelf:
         # Replaced as one, so that a reader needs no lock and never sees new keys with an old age.
         self._held: tuple[Mapping[str, IssuerKey], float] = ({}, -math.inf)
         self._asked_at = self._doubted_at = -math.inf
+
+    def now(self) -> float:
+        return self._clock()
+
+    def missing(self, since: float) -> NoReturn:
+        # Whoever must not lose what a new key has signed has to know that this may be one.
+        if self._held[1] >= since:
+            _unknown()
+        raise KeysUnavailable("no key of this id is known of the issuer, and it could not be asked again")
 
     def doubt(self) -> None:
         self._doubted_at = self._clock()
@@ -313,6 +324,8 @@ def _imported(public: dict[str, str]) -> Any:
 
 
 def _found(key: IssuerKey | None) -> IssuerKey:
-    if key is None:
-        raise EvidenceError("no key of this id is known of the issuer")
-    return key
+    return key if key is not None else _unknown()
+
+
+def _unknown() -> NoReturn:
+    raise EvidenceError("no key of this id is known of the issuer")

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from ztsession.errors import ConfigurationError, EvidenceError, WireError
-from ztsession.identity.oidc_issuer import AccessToken, OidcIssuer
+from ztsession.identity.compact_jws import CompactJws
+from ztsession.identity.oidc_issuer import OidcIssuer
 from ztsession.identity.oidc_key import (
     POINT_BYTES,
     PROOF_ALGORITHMS,
@@ -122,7 +123,7 @@ class OidcVerifier:
             raise EvidenceError(f"the identity evidence is malformed: {error}") from None
         # Before any key is asked for: of this handshake, by the one who holds the key that is claimed.
         check_proof(shown.algorithm, shown.key, shown.signature, _signed(shown.token, binding))
-        token = AccessToken.read(shown.token)
+        token = CompactJws.read(shown.token)
         name = token.claims.get("iss")
         issuer = self._issuers.get(name) if isinstance(name, str) else None
         if issuer is None:

@@ -1,4 +1,4 @@
-"""An access token in its parts, and the issuer that is trusted to have made it.
+"""The issuer that is trusted to have made an access token.
 
 Nothing in a token is believed for its own sake: not its algorithm, not where its key is to be found, not its
 type. The operator has pinned these for each issuer, and what a token says of them must agree.
@@ -11,48 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ztsession.errors import EvidenceError
-from ztsession.identity.jose import from_base64url, strict_json
+from ztsession.identity.compact_jws import CompactJws
 from ztsession.identity.jwks import KID_MAX_BYTES, KeySource
 
-__all__ = ["AccessToken", "OidcIssuer"]
+__all__ = ["OidcIssuer"]
 
-_HEADER_MAX_BYTES = 4096
 _AUDIENCES_MAX = 16
 #: NumericDate up to where JSON numbers are exact everywhere.
 _LAST_SECOND = 2**53 - 1
-
-#: Headers that would bring keys, or another reading of the rest, along with the token (RFC 7515, RFC 7797).
-_REFUSED_HEADERS = ("crit", "b64", "jku", "jwk", "x5u", "x5c", "enc", "zip")
-
-
-@dataclass(frozen=True)
-class AccessToken:
-    """A compact JWS (RFC 7515 section 7.1) in its parts, none of which is believed yet."""
-
-    header: dict[str, Any]
-    claims: dict[str, Any]
-    signed: bytes
-    signature: bytes
-
-    @classmethod
-    def read(cls, text: str) -> AccessToken:
-        """Take apart ``text``, whose size the caller has bounded; ``EvidenceError`` if it is none."""
-        # Counted before it is split: five parts are an encrypted token, thousands are an attack.
-        if text.count(".") != 2 or not text.isascii():
-            raise EvidenceError("the token is not a compact JWS")
-        header, claims, signature = text.split(".")
-        if len(header) > _HEADER_MAX_BYTES:
-            raise EvidenceError(f"the token's header is over {_HEADER_MAX_BYTES} bytes")
-        token = cls(
-            strict_json(from_base64url(header, "the token's header"), "the token's header"),
-            strict_json(from_base64url(claims, "the token's body"), "the token's body"),
-            f"{header}.{claims}".encode("ascii"),
-            from_base64url(signature, "the token's signature"),
-        )
-        refused = next((name for name in _REFUSED_HEADERS if name in token.header), None)
-        if refused is not None:
-            raise EvidenceError(f"the token's header has {refused}, which is not taken")
-        return token
 
 
 @dataclass(frozen=True)
@@ -72,7 +38,7 @@ class OidcIssuer:
     max_lifetime_s: int = 86400
     assurance: Mapping[str, int] = field(default_factory=dict)
 
-    def check(self, token: AccessToken, now: float) -> None:
+    def check(self, token: CompactJws, now: float) -> None:
         """Raise ``EvidenceError`` unless this issuer made ``token`` for us and it holds at ``now`` (Unix
         seconds).
         """

@@ -26,7 +26,7 @@ from ztsession.identity.oidc_issuer import OidcIssuer
 from ztsession.identity.oidc_name import is_issuer
 from ztsession.wire.operator_file import Table
 
-__all__ = ["read_issuers"]
+__all__ = ["read_algorithms", "read_issuers", "read_keys"]
 
 #: The keys that verifiers of this process hold now, by issuer and address.
 _in_use: WeakValueDictionary[tuple[str, str], JwksCache] = WeakValueDictionary()
@@ -52,8 +52,8 @@ def _read_issuer(name: str, table: Table, directory: Path) -> OidcIssuer:
     return OidcIssuer(
         name,
         table.text("audience"),
-        _read_keys(name, table, directory),
-        _read_algorithms(table),
+        read_keys(name, table, directory),
+        read_algorithms(table),
         table.word("typ", ("at+jwt", "JWT")) if table.has("typ") else "at+jwt",
         table.integer("leeway_s", 30, low=0, high=300),
         table.integer("max_lifetime_s", 86400, low=1, high=30 * 86400),
@@ -61,7 +61,8 @@ def _read_issuer(name: str, table: Table, directory: Path) -> OidcIssuer:
     )
 
 
-def _read_algorithms(table: Table) -> tuple[str, ...]:
+def read_algorithms(table: Table) -> tuple[str, ...]:
+    """Return the asymmetric signature algorithms at ``algorithms``, ES256 alone if there is no such key."""
     algorithms = table.texts("algorithms") if table.has("algorithms") else ["ES256"]
     if not algorithms or not set(algorithms) <= ALGORITHMS.keys():
         raise table.error(f"expected some of {', '.join(sorted(ALGORITHMS))}", "algorithms")
@@ -73,7 +74,8 @@ def _read_assurance(table: Table) -> dict[str, int]:
     return {acr: table.integer(acr, 0, low=1, high=3) for acr in listed}
 
 
-def _read_keys(issuer: str, table: Table, directory: Path) -> KeySource:
+def read_keys(issuer: str, table: Table, directory: Path) -> KeySource:
+    """Return the keys at ``jwks_url``, or of the file ``jwks`` in the directory; one must be there."""
     if table.has("jwks") == table.has("jwks_url"):
         raise table.error("expected either jwks, a file of this directory, or jwks_url")
     if table.has("jwks"):

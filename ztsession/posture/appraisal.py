@@ -97,6 +97,10 @@ class PostureAppraiser:
         """The names of all devices of the file."""
         return self._rules.names
 
+    def has(self, device: str) -> bool:
+        """Whether a device of this name is enrolled now."""
+        return self._rules.devices.named(device) is not None
+
     def knows(self, device: str, key: str) -> bool:
         """Whether a device of this name is enrolled now, with this one among its ``Device.keys``."""
         found = self._rules.devices.named(device)
