@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, TypeVar
 
+from ztsession.identity.oidc_name import is_issuer, is_subject
 from ztsession.identity.subjects import oidc_credential
 from ztsession.risk.ssf.subjects import SIMPLE, Identifier, Principal
 from ztsession.wire.names import is_name
@@ -104,10 +105,9 @@ class Naming:
 
     def _subject(self, identifier: Identifier, enrolled: Enrolled) -> str:
         way = self.subject.get(identifier.format)
-        if way == "oidc":
-            return enrolled.owner(oidc_credential(identifier.issuer, identifier.text))
-        if way == "spiffe":
-            return enrolled.owner(identifier.text)
+        if way in ("oidc", "spiffe"):
+            credential = _credential(identifier)
+            return enrolled.owner(credential) if credential else ""
         name = self._listed_or_name(self.subject, identifier)
         if way == "name" and identifier.format == "email" and not enrolled.has_subject(name):
             return name.lower()
@@ -129,6 +129,15 @@ class Naming:
         if self.session.get(identifier.format) != "id" or not _SESSION.fullmatch(identifier.text):
             return b""
         return bytes.fromhex(identifier.text)
+
+
+def _credential(identifier: Identifier) -> str:
+    if identifier.format == "uri":
+        # Credentials of other kinds are texts, too.
+        return identifier.text if identifier.text.startswith("spiffe://") else ""
+    # With a blank in the issuer another pair would have the same text.
+    named = is_issuer(identifier.issuer) and is_subject(identifier.text)
+    return oidc_credential(identifier.issuer, identifier.text) if named else ""
 
 
 def _of(principal: Principal, member: str) -> tuple[Identifier, ...]:
