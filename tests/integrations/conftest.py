@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import ssl
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+#: Makers of what other systems send.
+sys.path.append(str(Path(__file__).parents[1] / "risk"))
 
 
 class Certificates:
