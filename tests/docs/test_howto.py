@@ -128,6 +128,13 @@ def test_page_authzen(tmp_path: Path) -> None:
     works("authzen", tmp_path)
 
 
+def test_page_receive_signals(tmp_path: Path) -> None:
+    """Events of a device management that is made up, pushed to a real server, and the calls between them."""
+    for needed in ("uvicorn", "httpx", "joserfc"):
+        pytest.importorskip(needed, reason=f"the page needs {needed}")
+    works("receive-signals", tmp_path)
+
+
 def test_page_authority_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unlocking, all three rotations, and a token of SoftHSM2's."""
     pytest.importorskip("pkcs11", reason="the page needs python-pkcs11")
