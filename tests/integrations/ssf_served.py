@@ -28,6 +28,15 @@ class Served:
         given = {"content-type": "application/secevent+jwt", **(headers or {})}
         return self.http.post(PATH + to, content=data, headers=given)
 
+    def announce(self, length: int, *, to: str = "idp") -> bytes:
+        """The answer to the headers of a body of this length, before any of it is sent."""
+        with socket.create_connection(self._listening.getsockname(), timeout=20) as raw:
+            raw.sendall(
+                f"POST {PATH}{to} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n"
+                "content-type: application/secevent+jwt\r\n\r\n".encode()
+            )
+            return raw.recv(1000)
+
     def __enter__(self) -> Served:
         return self
 

@@ -134,7 +134,8 @@ class Naming:
 def _credential(identifier: Identifier) -> str:
     if identifier.format == "uri":
         # Credentials of other kinds are texts, too.
-        return identifier.text if identifier.text.startswith("spiffe://") else ""
+        plain = identifier.text.isascii() and identifier.text.startswith("spiffe://")
+        return identifier.text if plain else ""
     # With a blank in the issuer another pair would have the same text.
     named = is_issuer(identifier.issuer) and is_subject(identifier.text)
     return oidc_credential(identifier.issuer, identifier.text) if named else ""
