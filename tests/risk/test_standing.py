@@ -25,9 +25,14 @@ def engine() -> RiskEngine:
 
 
 def said(
-    id: str, kind: str = "threat", level: Level = Level.HIGH, source: str = "feed", **more: Any
+    id: str,
+    kind: str = "threat",
+    level: Level = Level.HIGH,
+    source: str = "feed",
+    time: float = 1_790_000_000.0,
+    **more: Any,
 ) -> Signal:
-    return Signal(id, kind, level, source, 1_790_000_000.0, **more)
+    return Signal(id, kind, level, source, time, **more)
 
 
 def modes(of: RiskEngine) -> list[Mode]:
@@ -123,6 +128,20 @@ def test_R6_a_withdrawal_that_is_replayed_takes_nothing_back() -> None:
     one.signal(said("c", device="host-1"))
     assert one.signal(back).duplicate
     assert modes(one) == [Mode.SUSPENDED, Mode.NORMAL]
+
+
+def test_R3_a_withdrawal_that_was_overtaken_takes_back_nothing_newer() -> None:
+    """What happened later stands although what came before it arrives after it, also over a restart."""
+    one = engine()
+    one.signal(said("a", time=100.0, device="host-1"))
+    one.signal(said("b", time=300.0, device="host-1"))
+    again = restored(one, ("device", "host-1"))
+    for each in (one, again):
+        assert each.signal(said("c", time=200.0, device="host-1", withdraws=True)).modes == []
+        assert modes(each) == [Mode.SUSPENDED, Mode.NORMAL]
+        assert each.open(NEXT, "eve", "host-1", mark=each.mark()).mode is Mode.SUSPENDED
+        each.close(NEXT)
+        assert each.signal(said("d", time=300.0, device="host-1", withdraws=True)).modes[0].session == ONE
 
 
 def test_R18_a_withdrawal_brings_nobody_back_who_is_revoked() -> None:

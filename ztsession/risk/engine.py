@@ -15,6 +15,7 @@ events and their times alone.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -150,7 +151,7 @@ class RiskEngine:
             self._arrived += 1
             if signal.withdraws:
                 self._now_us()
-                return self._take_back(signal.kind, signal.target, signal.source)
+                return self._take_back(signal.kind, signal.target, signal.source, signal.time)
             return self._take_in(signal, line)
 
     def mark(self) -> int:
@@ -179,7 +180,7 @@ class RiskEngine:
         if kind not in self._rules.kinds:
             raise WireError(f"signal kind: expected one of {', '.join(self._rules.kinds)}")
         with self._lock:
-            return self._take_back(kind, target, "")
+            return self._take_back(kind, target)
 
     def quarantine(self, target: Target, why: str) -> Reaction:
         """Shut a subject, a device or a network out: every session ends, and none begins until release."""
@@ -308,12 +309,12 @@ class RiskEngine:
         hit = self._sessions.hit(target, ())
         return self._replace((risk, risk.over(quarantine.told)) for risk in hit if risk.mode < Mode.REVOKED)
 
-    def _take_back(self, kind: str, target: Target, source: str) -> Reaction:
+    def _take_back(self, kind: str, target: Target, source: str = "", until: float = math.inf) -> Reaction:
         now_us = self._latest_us
-        changed = self._standing.remove(kind, target, source)
+        changed = self._standing.remove(kind, target, source, until)
         # Not only those that it concerns by now: a session may have come from elsewhere before.
         pairs = [
-            (risk, risk.without(kind, target, self._rules, now_us, source=source))
+            (risk, risk.without(kind, target, self._rules, now_us, source=source, until=until))
             for risk in self._sessions.with_signals()
         ]
         return Reaction(self._replace(pairs), standing=[target] if changed else [])

@@ -17,6 +17,7 @@ they taken together.)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
@@ -120,15 +121,22 @@ class SessionRisk:
         return replace(left, suspended=False).judged(rules, now_us)
 
     def without(
-        self, kind: str, target: tuple[str, str], rules: RiskRules, now_us: int, *, source: str = ""
+        self,
+        kind: str,
+        target: tuple[str, str],
+        rules: RiskRules,
+        now_us: int,
+        *,
+        source: str = "",
+        until: float = math.inf,
     ) -> SessionRisk:
         """The state after an operator resolved a kind against a target, or ``source`` withdrew what it said
-        of it; a revoked session stays so.
+        of it ``until`` then (Unix seconds); a revoked session stays so.
         """
 
         def named(received: Received) -> bool:
             signal = received.signal
-            return (signal.kind, signal.target) == (kind, target) and source in ("", signal.source)
+            return (signal.kind, signal.target) == (kind, target) and signal.is_of(source, until)
 
         left = self._without(named)
         if len(left.unresolved) == len(self.unresolved):

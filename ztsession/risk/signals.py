@@ -46,9 +46,10 @@ class Signal:
     ``network`` (an address or a network, as "192.0.2.0/24").
 
     ``kind``: one of those in ``risk.toml``, see :data:`ztsession.risk.kinds.DEFAULT_KINDS`. ``time``: unix
-    seconds when it happened, kept to the microsecond, told and never decided by. ``evidence``: at most 8
-    short texts for people. ``withdraws``: the source takes back all that it said of this kind against this
-    target, and of nobody else's. WireError names the field that does not fit.
+    seconds when it happened, kept to the microsecond; only a source's own signals are told apart by it.
+    ``evidence``: at most 8 short texts for people. ``withdraws``: the source takes back all that it said of
+    this kind against this target until ``time`` by its own clock, and nothing that anybody else said.
+    WireError names the field that does not fit.
     """
 
     id: str
@@ -90,6 +91,10 @@ class Signal:
     def name(self) -> tuple[str, str]:
         """(source, id): what makes a second arrival a duplicate."""
         return self.source, self.id
+
+    def is_of(self, source: str, until: float) -> bool:
+        """Whether ``source`` ("" for anybody) said it, of what happened ``until`` then."""
+        return source in ("", self.source) and self.time <= until
 
     def to_bytes(self) -> bytes:
         """The canonical form, of at most 4096 bytes."""

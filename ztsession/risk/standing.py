@@ -57,10 +57,12 @@ class Standing:
         self._note_width(target)
         return [target]
 
-    def remove(self, kind: str, target: Target, source: str) -> bool:
-        """Take back what ``source`` ("" for all) said of a kind against a target; whether there was any."""
+    def remove(self, kind: str, target: Target, source: str, until: float) -> bool:
+        """Take back what ``source`` ("" for all) said of a kind against a target ``until`` then (Unix
+        seconds); whether there was any.
+        """
         held = self._signals.get(target, ())
-        left = tuple(r for r in held if not (r.signal.kind == kind and source in ("", r.signal.source)))
+        left = tuple(r for r in held if r.signal.kind != kind or not r.signal.is_of(source, until))
         if left:
             self._signals[target] = left
         else:
