@@ -1,7 +1,8 @@
 """Every error that ztsession raises, as one small closed tree under ``ZtsError``.
 
 A remote peer is told one coarse word (``reason``); the exact sentence stays with the caller and in the log.
-Verdicts of the call path are subclasses of ``Denied``, one per verdict name of the protocol.
+Verdicts of the call path are subclasses of ``Denied``, one per verdict name of the protocol. What a client
+can do about an error stands beside it (``helps``), for people and for ``ztsession.client.reauth``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = [
     "KeysUnavailable",
     "Malformed",
     "NotPermitted",
+    "OutcomeUnknown",
     "Overloaded",
     "PolicyError",
     "ReauthRequired",
@@ -48,6 +50,9 @@ class ZtsError(Exception):
 
     #: The only word a remote peer is told. Several exact causes share one, so that a refusal teaches nothing.
     reason: ClassVar[str] = "refused"
+    #: What the client can do: "step-up", "re-authenticate", "renew", "install" (the ticket again, which also
+    #: teaches the point's clock), "wait" or, where only people can help or nobody, "".
+    helps: ClassVar[str] = ""
 
 
 class ConfigurationError(ZtsError, ValueError):
@@ -95,6 +100,7 @@ class Overloaded(HandshakeError):
     """Too many handshakes at once, from this source or in all; wait and try again."""
 
     reason = "busy"
+    helps = "wait"
 
 
 class InstallationError(ZtsError):
@@ -105,12 +111,17 @@ class TableFull(InstallationError):
     """The session table has no free slot: nobody's live session is evicted for a newcomer."""
 
     reason = "busy"
+    helps = "wait"
 
 
 class TransportError(ZtsError, ConnectionError):
     """The connection to the peer failed or broke the framing rules."""
 
     reason = "unavailable"
+
+
+class OutcomeUnknown(TransportError):
+    """A call was sent and its answer was lost: it may have been executed, so it was not sent again."""
 
 
 class StoreError(ZtsError):
@@ -128,9 +139,13 @@ class AuditError(ZtsError):
 class SessionEnded(ZtsError):
     """This side's own session is over (closed, superseded or expired); install or connect again."""
 
+    helps = "re-authenticate"
+
 
 class SequenceExhausted(SessionEnded):
     """Every sequence number of this installation has been used; renew before signing more."""
+
+    helps = "renew"
 
 
 class Denied(ZtsError):
@@ -150,12 +165,14 @@ class UnknownSession(Denied):
     """No live session has this handle at this enforcement point; install the ticket again."""
 
     verdict = "UNKNOWN_SESSION"
+    helps = "install"
 
 
 class BadEpoch(Denied):
     """The token's epoch is not the previous, current or next one."""
 
     verdict = "BAD_EPOCH"
+    helps = "install"
 
 
 class BadTag(Denied):
@@ -169,6 +186,7 @@ class Expired(Denied):
 
     verdict = "EXPIRED"
     reason = "expired"
+    helps = "re-authenticate"
 
 
 class Stale(Denied):
@@ -176,18 +194,21 @@ class Stale(Denied):
 
     verdict = "STALE"
     reason = "unavailable"
+    helps = "wait"
 
 
 class TooOld(Denied):
     """The token was issued longer ago than the operation's max_age."""
 
     verdict = "TOO_OLD"
+    helps = "install"
 
 
 class FromFuture(Denied):
     """The token claims to be issued later than the allowed skew."""
 
     verdict = "FROM_FUTURE"
+    helps = "install"
 
 
 class Replayed(Denied):
@@ -213,6 +234,7 @@ class StepUpRequired(Denied):
 
     verdict = "STEP_UP_REQUIRED"
     reason = "step-up-required"
+    helps = "step-up"
 
 
 class ReauthRequired(Denied):
@@ -220,6 +242,7 @@ class ReauthRequired(Denied):
 
     verdict = "REAUTH_REQUIRED"
     reason = "reauth-required"
+    helps = "re-authenticate"
 
 
 class Revoked(Denied):
@@ -227,3 +250,4 @@ class Revoked(Denied):
 
     verdict = "REVOKED"
     reason = "reauth-required"
+    helps = "re-authenticate"

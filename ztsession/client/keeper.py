@@ -23,7 +23,7 @@ from typing import Self
 from ztsession.client.installed import InstalledSession
 from ztsession.client.session import Session
 from ztsession.client.transport import Transport
-from ztsession.errors import ConfigurationError, HandshakeError
+from ztsession.errors import ConfigurationError, HandshakeError, SessionEnded
 from ztsession.limits import OVERLAP_S, POSTURE_MAX_AGE_S
 from ztsession.mfa.protocol import MfaProver
 from ztsession.posture.protocol import PostureProver
@@ -108,7 +108,7 @@ class SessionKeeper:
         """Put a fresh session in force everywhere, now; returns it.
 
         Raises what kept a point from taking it; the others use it then, and that point is tried again by the
-        next call, or by the thread.
+        next call, or by the thread. SessionEnded when the keeper is closed.
         """
         with self._lock:
             return self._put_in_force(self._renewed)
@@ -127,6 +127,28 @@ class SessionKeeper:
         """
         with self._lock:
             return self._put_in_force(lambda: self._session.step_up(mfa=mfa, posture=posture, scopes=scopes))
+
+    def reauthenticate(self, *, mfa: MfaProver | None = None) -> Session:
+        """Prove everything anew, as :meth:`Session.reauthenticate` does, and put what comes of it in force.
+
+        The old keys end before the new ones are installed, whatever made this necessary: calls in between are
+        refused. Raises as that and as :meth:`renew`.
+        """
+        with self._lock:
+            return self._put_in_force(lambda: self._session.reauthenticate(self._dialled(), mfa=mfa))
+
+    def install_again(self, point: str) -> InstalledSession:
+        """Present the ticket in force to one point once more: it was started anew, or forgot the session.
+
+        TransportError or InstallationError when it does not take it, SessionEnded when the keeper is closed.
+        """
+        with self._lock:
+            self._check_open()
+            self.installed(point)
+            self._replace(point, self._install(self._session, point))
+            self._owed.discard(point)
+            self._away.discard(point)
+            return self._installed[point]
 
     def __enter__(self) -> Self:
         """Renew from time to time, in a thread of its own, until :meth:`close`."""
@@ -152,7 +174,12 @@ class SessionKeeper:
 
     # ---- Inside
 
+    def _check_open(self) -> None:
+        if self._stopping.is_set():
+            raise SessionEnded("the keeper is closed")
+
     def _put_in_force(self, step: Callable[[], Session]) -> Session:
+        self._check_open()
         self._let_go()
         self._session = step()
         self._renew_at = self._next_renewal()
@@ -166,8 +193,11 @@ class SessionKeeper:
         hours = [grant.until - grant.issued_at for grant in self._session.grants.values() if grant.until]
         return time.monotonic() + min([self._renew_every_s, *hours])
 
+    def _dialled(self) -> Transport | None:
+        return None if self._dial is None else self._dial()
+
     def _renewed(self) -> Session:
-        over = None if self._dial is None else self._dial()
+        over = self._dialled()
         try:
             return self._session.renew(over)
         except HandshakeError as error:

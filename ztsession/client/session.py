@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ztsession.client.conversation import Conversation, Subject, handshake, renew, step_up
 from ztsession.client.drive import drive, drive_async
@@ -133,16 +134,16 @@ class Session:
             going = renew(self._subject, self._held, scopes=scopes, channel_binding=binding_of(over))
             return self._next(drive(going, over), over)
 
-    def reauthenticate(self, transport: Transport | None = None) -> Session:
+    def reauthenticate(self, transport: Transport | None = None, *, mfa: MfaProver | None = None) -> Session:
         """Prove everything again with fresh evidence; returns the session that takes this one's place.
 
-        Uses the connection of the first handshake unless another is given. The old session is over as soon as
-        the new one is granted, so install the new tickets before signing on.
+        Uses the connection of the first handshake, and the ``mfa`` that was given at :func:`connect`, unless
+        others are given. The old session is over as soon as the new one is granted, so install the new
+        tickets before signing on.
         """
         with _Going(self):
             over = self._given(transport)
-            going = handshake(self._subject, supersedes=self.id, channel_binding=binding_of(over))
-            return self._next(drive(going, over), over)
+            return self._next(drive(self._anew(mfa, over), over), over)
 
     async def step_up_async(
         self,
@@ -165,12 +166,13 @@ class Session:
             going = renew(self._subject, self._held, scopes=scopes, channel_binding=binding_of(over))
             return self._next(await drive_async(going, over), aio=over)
 
-    async def reauthenticate_async(self, transport: AsyncTransport | None = None) -> Session:
+    async def reauthenticate_async(
+        self, transport: AsyncTransport | None = None, *, mfa: MfaProver | None = None
+    ) -> Session:
         """:meth:`reauthenticate` in an event loop."""
         with _Going(self):
             over = self._given_async(transport)
-            going = handshake(self._subject, supersedes=self.id, channel_binding=binding_of(over))
-            return self._next(await drive_async(going, over), aio=over)
+            return self._next(await drive_async(self._anew(mfa, over), over), aio=over)
 
     # ---- Inside
 
@@ -180,6 +182,10 @@ class Session:
         if mfa is None and posture is None:
             mfa = self._subject.mfa
         return step_up(self._subject, self._held, mfa=mfa, posture=posture, scopes=scopes)
+
+    def _anew(self, mfa: MfaProver | None, over: object) -> Conversation[Held]:
+        subject = replace(self._subject, mfa=mfa or self._subject.mfa)
+        return handshake(subject, supersedes=self.id, channel_binding=binding_of(over))
 
     def _next(
         self, held: Held, transport: Transport | None = None, aio: AsyncTransport | None = None
