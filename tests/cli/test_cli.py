@@ -242,6 +242,15 @@ def test_a_served_authority_watches_its_policies(tmp_path: Path, policy: Path) -
         assert authority.wait(20) == 0
 
 
+def test_a_served_authority_tells_as_alerts_toml_says(tmp_path: Path, policy: Path) -> None:
+    """Settings for alerts that cannot be taken end the start, with their place."""
+    (policy / "alerts.toml").write_text('[webhooks.pager]\nurl = "http://pager.example/"\n')
+    with serving(tmp_path / "state", policy) as authority:
+        _, said = authority.communicate(timeout=60)
+    assert authority.returncode == 1
+    assert "alerts.toml:2: webhooks.pager.url: expected https" in said
+
+
 def test_an_ipv6_address_is_told_as_listen_takes_it() -> None:
     """In brackets, so that address and port can be told apart; a path and IPv4 stay as they are."""
     from ztsession.cli import authority

@@ -112,6 +112,17 @@ def test_page_staying_connected(tmp_path: Path) -> None:
     works("staying-connected", tmp_path)
 
 
+def test_page_re_authentication(tmp_path: Path) -> None:
+    """Refusals that calls get over by themselves, and an order that is never sent twice."""
+    works("re-authentication", tmp_path)
+
+
+def test_page_alerts(tmp_path: Path) -> None:
+    """Settings, a receiver that checks signatures, and sinks of the program's own."""
+    pytest.importorskip("httpx", reason="the page needs httpx")
+    works("alerts", tmp_path)
+
+
 def test_page_transports(tmp_path: Path) -> None:
     """Sockets, an event loop, HTTP behind a real server, TLS, and a handshake bound to its channel."""
     for needed in ("uvicorn", "httpx", "OpenSSL"):

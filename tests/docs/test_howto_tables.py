@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pages import ROOT, blocks, quoted, table
 
+from ztsession.errors import Denied
 from ztsession.mfa.throttle import FAILURES_MAX, FREE_FAILURES
 
 HOWTO = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs/howto").glob("*.md"))
@@ -100,3 +101,10 @@ def test_the_guess_limits_are_those_in_force() -> None:
     """The page on second factors counts as the throttle does."""
     counts = [row[0] for row in table("docs/howto/second-factors.md", "wrong codes in a row", "what happens")]
     assert counts == [f"1 to {FREE_FAILURES - 1}", f"{FREE_FAILURES} and more", str(FAILURES_MAX)]
+
+
+def test_what_helps_against_each_verdict_is_told() -> None:
+    """The page on refusals has every verdict that a client can do something about, with the same word."""
+    rows = table("docs/howto/re-authentication.md", "verdict", "`helps`", "what a guarded call does")
+    helps = {kind.verdict: [kind.helps] for kind in Denied.__subclasses__() if kind.helps}
+    assert {row[0]: quoted(row[1]) for row in rows} == helps

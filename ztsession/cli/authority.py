@@ -53,6 +53,7 @@ def serve(
     """Serve handshakes and change feeds until SIGINT or SIGTERM; SIGHUP reads the policy directory again."""
     from ztsession.authority import Authority
     from ztsession.authority.keys import KEYS_FILE
+    from ztsession.integrations.webhook import open_alerts
     from ztsession.server import StreamServer
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
@@ -62,7 +63,11 @@ def serve(
         unlock = unlocking_with(unlock_key, passphrase, new=not (state / KEYS_FILE).exists())
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with telling(), Authority.open(state, policy=policy, unlock=unlock) as opened:
+    with (
+        telling(),
+        open_alerts(policy) as alerts,
+        Authority.open(state, policy=policy, unlock=unlock, alerts=alerts) as opened,
+    ):
         _make_segment_keys(opened)
         signal.signal(signal.SIGHUP, lambda *_: _reload(opened))
         if watch:
