@@ -18,6 +18,7 @@ import ztsession as zts
 from ztsession.client import ReauthPolicy, SessionKeeper
 from ztsession.client.prompt import CodePrompt
 from ztsession.errors import HandshakeError, StepUpRequired
+from ztsession.mfa.prover import TotpProver
 
 pyotp = pytest.importorskip("pyotp", reason="one-time codes need pyotp: install ztsession[authority]")
 
@@ -87,7 +88,10 @@ class Trader:
         factors.confirm_totp("trader-1", self.app.at(int(time.time()) - 30))
         self.point = house.point(self.authority)
         self.executed = list[bytes]()
-        session = house.connect(self.authority, identity=identity, scopes=["orders.*"])
+        self.asked_by_the_way = 0
+        session = house.connect(
+            self.authority, identity=identity, scopes=["orders.*"], mfa=TotpProver(self._by_the_way)
+        )
         self.keeper = house.keep(SessionKeeper(session, {"orders": lambda: self.point}))
 
         @self.point.protect("orders.submit")
@@ -98,6 +102,10 @@ class Trader:
 
     def code(self) -> str:
         return str(self.app.now())
+
+    def _by_the_way(self) -> str:
+        self.asked_by_the_way += 1
+        return self.code()
 
     def wrong(self) -> str:
         now = int(time.time())
@@ -159,6 +167,18 @@ def test_who_declines_is_refused(trader: Trader, terminal: Terminal):
         guarded(trader, terminal.path)(b"order")
     assert terminal.questions == 1
     assert trader.executed == []
+
+
+def test_who_declines_is_not_asked_in_another_way(trader: Trader):
+    """What was given at connect is not used in the place of what a callback declined to give."""
+    policy = ReauthPolicy(lambda refusal, session: None)
+    submit = policy.guard(trader.keeper, "orders.submit", trader.submit, authentic=True)
+    with pytest.raises(StepUpRequired) as caught:
+        submit(b"order")
+    assert "declined" in str(caught.value.__cause__)
+    assert trader.asked_by_the_way == 0
+    ReauthPolicy.automatic().guard(trader.keeper, "orders.submit", trader.submit, authentic=True)(b"order")
+    assert (trader.executed, trader.asked_by_the_way) == ([b"order"], 1)
 
 
 def test_an_empty_chair_is_not_waited_for(trader: Trader, terminal: Terminal):

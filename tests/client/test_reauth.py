@@ -160,7 +160,7 @@ def test_a_point_that_does_not_hear_is_waited_for_within_a_bound(desk: Desk):
     with pytest.raises(Stale):
         policy.guard(desk.keeper, "orders.submit", send, authentic=True)(b"order")
     assert time.monotonic() - before >= 1.0
-    assert 90 < len(refusals) < 98
+    assert len(refusals) == 100 - 6
 
 
 def test_keys_that_are_used_up_are_renewed(desk: Desk, monkeypatch: pytest.MonkeyPatch):
@@ -373,16 +373,15 @@ def test_a_remedy_that_does_not_help_is_not_done_again_and_again(desk: Desk):
 
     policy = ReauthPolicy.automatic(posture=desk.house.device, pause_s=0.01, pause_max_s=60)
     submit = policy.guard(desk.keeper, "orders.submit", send, authentic=True)
-    for _ in range(3):
-        with pytest.raises(StepUpRequired):
-            submit(b"order")
-    granted = desk.audited()["session.granted"]
+    with pytest.raises(StepUpRequired):
+        submit(b"order")
+    assert desk.audited()["session.granted"] == 3
     policy._kept[desk.keeper]._pause_s = 60
     policy._kept[desk.keeper].did_not_help(StepUpRequired())
     for _ in range(100):
         with pytest.raises(StepUpRequired):
             submit(b"order")
-    assert desk.audited()["session.granted"] == granted
+    assert desk.audited()["session.granted"] == 3
 
 
 def test_a_call_that_passes_ends_the_growing_of_pauses(desk: Desk):

@@ -59,6 +59,8 @@ def alerts(heard: list[Alert]) -> Iterator[Alerts]:
 def test_an_alert_is_bounded_and_harmless():
     """Every field has a form that fits any log, and what does not have it is refused by name."""
     assert alert(why="x" * 1000).why == "x" * 256
+    assert alert(why="a\nb\u202e\x1b\ud800").why == r"a\nb\u202e\x1b\ud800"
+    assert len(alert(why="\n" * 256).why) == 256
     assert alert().form() == {
         "what": "session.suspended",
         "level": "HIGH",
@@ -267,7 +269,7 @@ def test_D6_limits_remember_a_bounded_number_of_kinds():
     """However many kinds there are, what is kept is bounded, and the worst level of the rest is told."""
     limits, told = AlertLimits(), list[Alert]()
     for number in range(10_000):
-        told += limits.admit(alert(f"kind{number}", f"s{number}", level=Level(number % 4)), 0.0)
+        told += limits.admit(alert(f"kind{number}", f"s{number}", level=Level(3 - number % 4)), 0.0)
     assert len(limits._windows) == WINDOWS_MAX + 1
     assert all(len(window.told) <= PER_KIND for window in limits._windows.values())
     rest = limits.rest()

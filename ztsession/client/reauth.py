@@ -63,8 +63,8 @@ class ReauthPolicy:
         pause_max_s: float = PAUSE_MAX_S,
         wait_s: float = WAIT_S,
     ) -> None:
-        """``ask(refusal, session)`` gives a second factor, or None to decline; it is called in a thread that
-        makes a guarded call, and in no other. ``posture`` is shown afresh in every step-up. ``pause_s``
+        """``ask(refusal, session)`` gives a second factor, or None to go without; it is called in a thread
+        that makes a guarded call, and in no other. ``posture`` is shown afresh in every step-up. ``pause_s``
         between two remedies is doubled up to ``pause_max_s`` while they do not help; ``wait_s`` bounds the
         waiting for a point that does not hear from its Authority.
         """

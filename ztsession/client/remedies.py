@@ -122,9 +122,12 @@ class Remedies:
                 raise
 
     def _asked(self, refusal: ZtsError, session: Session, *, needed: bool) -> MfaProver | None:
-        prover = None if self._ask is None else self._ask(refusal, session)
+        if self._ask is None:
+            return None
+        prover = self._ask(refusal, session)
         if prover is None and needed and self._posture is None:
-            raise HandshakeError("nothing more can be shown: no second factor and no fresh posture")
+            # What was given at connect() would be asked instead.
+            raise HandshakeError("a second factor was declined, and there is no posture to show")
         return prover
 
     def _install(self, point: str) -> None:
