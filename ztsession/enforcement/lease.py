@@ -1,8 +1,9 @@
 """The lease: until when a point may trust what it knows, and what became of that so far.
 
 The lease is what bounds a revocation in the worst of all networks, so it is a figure that can be read,
-alarmed at, and audited: when it was lost, and for how long. It comes back by itself with the next answer. A
-line that flaps must not fill the audit log: entries begin at most once a minute, and say how many are missing.
+alarmed at, and audited: when it was lost, and for how long. It comes back by itself with the next answer.
+A line that flaps must not fill the audit log: entries begin at most once a minute, and say how many are
+missing.
 """
 
 from __future__ import annotations

@@ -114,6 +114,7 @@ class EnforcementPoint:
         )
         keys, believed = partial(authority.segment_keys, segment), Believed(segment, authority.ticket_keys)
         self._installer = Installer(self.table, self._segment, keys, believed, clock=wall_clock)
+        self._believed = believed
         sink = audit or getattr(authority, "audit", None) or LogAudit()
         self._lease = LeaseKeeper(segment, self.table, lease_us, sink)
         self._listener = Listener(
@@ -242,6 +243,11 @@ class EnforcementPoint:
     def segment(self) -> str:
         """The name of the segment that is enforced."""
         return self._segment.name
+
+    @property
+    def authority_keys(self) -> tuple[bytes, ...]:
+        """The keys that tickets and answers of the Authority may be signed with, also since a rotation."""
+        return self._believed.keys
 
     @property
     def closed(self) -> bool:

@@ -23,7 +23,7 @@ from typing import Final, Self
 from ztsession.enforcement.point import EnforcementPoint
 from ztsession.errors import AuditError, StoreError, TransportError
 from ztsession.risk.detectors.protocol import Detector, Finding
-from ztsession.risk.detectors.settings import DetectorSettings
+from ztsession.risk.detectors.settings import LOCAL, DetectorSettings
 from ztsession.risk.levels import Level
 from ztsession.risk.signals import Signal
 
@@ -58,7 +58,7 @@ class Watch:
         chosen = settings or DetectorSettings()
         self._detectors, self._report, self._clock = list(detectors), report, clock
         self._segment = point.segment
-        self._source = source or f"point:{point.segment}"
+        self._source = source or f"{LOCAL}{point.segment}"
         self._scan = chosen.scan(point.table)
         self._lock, self._stopping = threading.Lock(), threading.Event()
         #: Until when each finding is the same one.

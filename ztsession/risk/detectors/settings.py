@@ -14,7 +14,7 @@ cause is switched off by the third time, so they are set where normal trading do
     [sources.orders-gateway]
     public_key = "..."          # Ed25519, in hexadecimal
     kinds = ["order-rate", "replay", "behaviour"]
-    highest = "medium"
+    highest = "MEDIUM"
     segments = ["orders"]
 """
 
@@ -37,14 +37,17 @@ from ztsession.risk.levels import Level
 from ztsession.risk.signals import Signal
 from ztsession.wire.operator_file import Table, read_toml
 
-__all__ = ["DETECTORS_FILE", "DetectorSettings", "Source"]
+__all__ = ["DETECTORS_FILE", "LOCAL", "DetectorSettings", "Source"]
 
 #: The file's name inside a policy directory; may be absent.
 DETECTORS_FILE: Final = "detectors.toml"
 
+#: How names of points begin that are in the Authority's own process, and need no key.
+LOCAL: Final = "point:"
+
 SOURCES_MAX: Final = 1024
 _DAY_S: Final = 86_400
-_LEVELS: Final = tuple(level.name.lower() for level in Level)
+_LEVELS: Final = tuple(level.name for level in Level)
 _TIME: Final = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 _SECTIONS: Final = (
@@ -73,13 +76,13 @@ class Source:
     highest: Level
     segments: tuple[str, ...]
 
-    def allows(self, signal: Signal, segment: str) -> bool:
-        """Whether it may say this. What it said itself it may take back."""
+    def allows(self, signal: Signal) -> bool:
+        """Whether it may say this; the segment stands in the evidence. It may take back what it has said."""
         return (
             signal.source == self.name
             and signal.kind in self.kinds
             and signal.level <= self.highest
-            and segment in self.segments
+            and signal.evidence.get("segment") in self.segments
         )
 
 
@@ -248,6 +251,8 @@ def _sources(table: Table) -> Mapping[str, Source]:
 
 
 def _source(name: str, table: Table) -> Source:
+    if name.startswith((LOCAL, "authority:")):
+        raise table.error("expected another name, this one is for what is in the Authority's own process")
     table.allow_only("public_key", "kinds", "highest", "segments")
     kinds, segments = table.texts("kinds"), table.texts("segments")
     for where, names in (("kinds", kinds), ("segments", segments)):
