@@ -102,10 +102,10 @@ size_t zts_scan(const zts_table *t, uint64_t now_us, const zts_scan_rules *rules
             out->known_us[rows] = now_us > m->since_us ? now_us - m->since_us : 0;
             out->accepted[rows] = r.accepted - m->accepted;
             m->accepted = r.accepted;
+            out->expected[rows] = m->expected; /* what this window's rate is compared with */
             const unsigned why = judge(m, rules, &r, now_us, out->refused + rows * ZTS_SCAN_VERDICTS);
             out->why[rows] = (uint8_t)why;
             out->rate[rows] = m->rate;
-            out->expected[rows] = m->expected;
             if (why) out->crossed[(*crossed)++] = (uint32_t)rows;
             rows++;
         }

@@ -194,7 +194,7 @@ cdef class Scan:
 
     @property
     def expected(self):
-        """Calls accepted per second on average."""
+        """Calls accepted per second on average, up to the last window."""
         return self.column("expected")
 
     @property

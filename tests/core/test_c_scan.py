@@ -18,14 +18,13 @@ ITS_OWN = "the program has no part of the instrumented build in it: the plain ru
 SLOW_READ = (
     "zts_scan.c",
     "        r->mode = ZTS_GET(slot->mode);\n",
-    "        extern int usleep(unsigned);\n        (void)usleep(20);\n        r->mode = ZTS_GET(slot->mode);\n",
+    """        extern int usleep(unsigned);
+        (void)usleep(20);
+        r->mode = ZTS_GET(slot->mode);
+""",
 )
 READ_ONCE = ("zts_scan.c", "if (ZTS_LIKELY(ZTS_GET(slot->revision) == revision))\n", "")
-CHARGED_ON = (
-    "zts_scan.c",
-    "if (m->handle != r.handle) begin(m, &r, now_us);",
-    "if (!m->handle) begin(m, &r, now_us);",
-)
+CHARGED_ON = ("zts_scan.c", "if (m->handle != r.handle)", "if (!m->handle)")
 WIDE = ("zts_scan.c", "fresh[v] = r->refused[v] - m->refused[v];", "fresh[v] = r->refused[v];")
 
 
