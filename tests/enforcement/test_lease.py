@@ -23,16 +23,17 @@ from ztsession.testing import pair
 SECOND_US = 1_000_000
 
 
+def audited() -> tuple[Scene, MemoryAudit]:
+    made, audit = Scene(), MemoryAudit()
+    made.point._lease._audit = audit
+    made.point._lease.begin_anew_for_testing_only()
+    assert made.point.maintain()
+    return made, audit
+
+
 @pytest.fixture
 def scene() -> Scene:
-    return Scene()
-
-
-def audited(**options: Any) -> tuple[Scene, MemoryAudit]:
-    made = Scene()
-    audit = MemoryAudit(clock=made.clock.time)
-    made.point._lease._audit = audit
-    return made, audit
+    return audited()[0]
 
 
 def test_a_lease_says_how_it_stands(scene: Scene) -> None:
@@ -151,7 +152,7 @@ def test_D8_a_line_that_flaps_does_not_fill_the_audit_log() -> None:
         scene.clock.advance(1)
         scene.point.maintain()
     assert audit.events()[-1] == "point.stale"
-    assert audit.entries[-1]["silent_s"] > 6
+    assert audit.entries[-1]["silent_s"] >= 6
     assert len(audit.entries) == len(events) + 1
 
 
@@ -162,7 +163,7 @@ def test_A10_a_lease_is_kept_although_its_loss_cannot_be_written(caplog: pytest.
         def record(self, event: str, **fields: object) -> None:
             raise AuditError("disk full")
 
-    scene = Scene()
+    scene, _ = audited()
     scene.point._lease._audit = Full()
     scene.clock.advance(LEASE_S + 1)
     assert scene.point.maintain()
@@ -196,6 +197,7 @@ def test_in_one_process_it_is_in_the_authoritys_audit_log(house: Any) -> None:
     authority = house.authority(clock=clock.time)
     point = house.point(authority, manual_clock=True, wall_clock=clock.time)
     clock.follow(point.table)
+    point._lease.begin_anew_for_testing_only()
     assert point.maintain()
     clock.advance(LEASE_S + 1)
     assert point.maintain()
@@ -215,6 +217,7 @@ def test_R9_a_real_clock_loses_and_regains_it(eventually: Callable[..., None]) -
         authority.feed = true
         eventually(lambda: not point.lease().stale)
         assert point.lease().lost >= 1
+        authority.set_mode(client.grant.session, Mode.SUSPENDED)
+        verify, token = point.verifier("orders.submit"), client.sign("orders.submit", b"x")
         with pytest.raises(ReauthRequired):
-            authority.set_mode(client.grant.session, Mode.SUSPENDED)
-            point.verifier("orders.submit")(client.sign("orders.submit", b"x"), b"x")
+            verify(token, b"x")

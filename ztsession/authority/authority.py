@@ -127,13 +127,12 @@ class Authority:
             clock=clock,
         )
         self._reports = Reports(
-            self.signal,
+            self._reacting.signal,
             keys.signing,
             settings=lambda: self.rules.decider.detectors,
             subject_of=self._subject_of,
             clock=clock,
         )
-        self._reacting.after.append(self._reports.correlate)
         self._desk = FrontDesk(
             name,
             keys,
@@ -293,7 +292,7 @@ class Authority:
         WireError: there is no such kind. StoreError: nothing of it is durable, send it again. AuditError: it
         is in force and not in the log.
         """
-        return self._reacting.signal(signal)
+        return self._reports.take(signal)
 
     def resolve(self, kind: str, target: Target) -> list[ModeChange]:
         """An operator settled all signals of ``kind`` against a target, as :attr:`Signal.target` has it;

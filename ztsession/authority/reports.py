@@ -17,12 +17,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from ztsession.audit.entry import encode_entry
 from ztsession.bus.report import ReportAnswer, SignalReport
 from ztsession.errors import AuditError, EvidenceError, StoreError
 from ztsession.risk.detectors.denials import DENIALS_KIND, OPERATIONS
 from ztsession.risk.detectors.lateral import LateralMovement
 from ztsession.risk.detectors.settings import LOCAL, DetectorSettings
+from ztsession.risk.engine import ModeChange
 from ztsession.risk.signals import Signal
 from ztsession.wire.signature import Signer
 
@@ -44,15 +44,16 @@ class Reports:
 
     def __init__(
         self,
-        take: Callable[[Signal], object],
+        take: Callable[[Signal], list[ModeChange]],
         signer: Signer,
         *,
         settings: Callable[[], DetectorSettings],
         subject_of: Callable[[bytes], str],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``take``: ``Authority.signal``; ``signer`` signs answers; ``settings``: those in force;
-        ``subject_of``: the subject of a session (16-byte id), "" if that is not known.
+        """``take`` puts a signal in force, as ``Authority.signal`` has it; ``signer`` signs answers;
+        ``settings``: those in force; ``subject_of``: the subject of a session (16-byte id), "" if that is not
+        known.
         """
         self._take, self._signer, self._settings = take, signer, settings
         self._subject_of, self._clock, self._lock = subject_of, clock, threading.Lock()
@@ -75,18 +76,29 @@ class Reports:
             raise EvidenceError(
                 f"source {source.name} may not say {signal.kind} of {signal.level.name} there"
             )
-        self._check_form(signal)
+        age_s = self._clock() - signal.time
+        if not -REPORT_MAX_AHEAD_S <= age_s <= REPORT_MAX_AGE_S:
+            raise EvidenceError(f"a report of {signal.source} is {age_s:.0f} s old")
         try:
-            self._take(signal)
+            self.take(signal)
         except AuditError as error:
             # It is in force, which is what was asked for; whoever keeps the log must look after it.
             _log.error("a signal is not in the audit log: %s", error)
         return ReportAnswer(report.name).sign(self._signer)
 
-    def correlate(self, signal: Signal, *_: object) -> None:
-        """A signal is new and in force: see what it says together with others."""
-        if signal.source == LATERAL_SOURCE:
-            return
+    def take(self, signal: Signal) -> list[ModeChange]:
+        """Put a signal in force, and see what it says together with others; as ``Authority.signal``."""
+        try:
+            changes = self._take(signal)
+        except AuditError:
+            self._correlate(signal)
+            raise
+        self._correlate(signal)
+        return changes
+
+    # ---- Inside
+
+    def _correlate(self, signal: Signal) -> None:
         with self._lock:
             found = self._found(signal)
             if found is not None and len(self._owed) < _OWED_MAX:
@@ -94,18 +106,6 @@ class Reports:
             owed = list(self._owed.values())
         for each in owed:
             self._say(each)
-
-    # ---- Inside
-
-    def _check_form(self, signal: Signal) -> None:
-        age_s = self._clock() - signal.time
-        if not -REPORT_MAX_AHEAD_S <= age_s <= REPORT_MAX_AGE_S:
-            raise EvidenceError(f"a report of {signal.source} is {age_s:.0f} s old")
-        try:
-            # What the log cannot hold would take effect unseen.
-            encode_entry(1, 0.0, "signal", {"evidence": dict(signal.evidence)})
-        except AuditError as error:
-            raise EvidenceError(f"a report of {signal.source}: {error}") from None
 
     def _found(self, signal: Signal) -> Signal | None:
         settings = self._settings()
@@ -120,7 +120,7 @@ class Reports:
         if not (ours and segment and subject):
             return None
         operations = signal.evidence.get(OPERATIONS, "").split()
-        finding = self._lateral.denied(subject, segment, operations)
+        finding = self._lateral.denied(subject, segment, operations, at=signal.time)
         return None if finding is None else finding.signal(LATERAL_SOURCE, self._clock())
 
     def _say(self, signal: Signal) -> None:

@@ -116,6 +116,14 @@ class LeaseKeeper:
                 longest_silence_us=max(self._longest_us, silent_us or 0),
             )
 
+    def begin_anew_for_testing_only(self) -> None:
+        """As if nothing had been heard yet: for a clock that a test has only now begun to move."""
+        with self._lock:
+            self._heard_us, self._lost_us, self._told_us = None, None, None
+            self._longest_us = self._lost = self._untold = 0
+            self._told = False
+            self._table.set_lease(0)
+
     def _record(self, event: str, **fields: object) -> None:
         try:
             self._audit.record(event, segment=self._segment, lost=self._lost, **fields)

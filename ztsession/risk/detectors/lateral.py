@@ -48,16 +48,18 @@ class LateralMovement:
         """Of how many subjects something is remembered."""
         return len(self._doors)
 
-    def denied(self, subject: str, segment: str, operations: Iterable[str] = ()) -> Finding | None:
-        """``subject`` asked for what it may not have in ``segment``, for ``operations`` if that is known."""
+    def denied(
+        self, subject: str, segment: str, operations: Iterable[str] = (), *, at: float | None = None
+    ) -> Finding | None:
+        """``subject`` asked for what it may not have in ``segment``, for ``operations`` if that is known; at
+        that time (Unix seconds) if not now, so that what is said twice happened once.
+        """
         now = self._clock()
         with self._lock:
-            doors = self._recent(subject, now)
+            doors = self._doors_of(subject)
             for door in (("segment", segment), *(("operation", name) for name in operations)):
-                doors.pop(door, None)
-                doors[door] = now
-            while len(doors) > _DOORS_MAX:
-                del doors[next(iter(doors))]
+                doors[door] = max(doors.pop(door, 0.0), now if at is None else at)
+            self._forget(doors, now)
             tried = {
                 kind: sorted(name for k, name in doors if k == kind) for kind in ("segment", "operation")
             }
@@ -68,9 +70,14 @@ class LateralMovement:
             "lateral-movement", self._level, subject=subject, evidence=evidence, lasts_s=self._within_s
         )
 
-    def _recent(self, subject: str, now: float) -> dict[tuple[str, str], float]:
-        known = self._doors.pop(subject, {})
-        self._doors[subject] = {door: at for door, at in known.items() if abs(now - at) <= self._within_s}
+    def _doors_of(self, subject: str) -> dict[tuple[str, str], float]:
+        self._doors[subject] = self._doors.pop(subject, {})
         if len(self._doors) > _SUBJECTS_MAX:
             self._doors.popitem(last=False)
         return self._doors[subject]
+
+    def _forget(self, doors: dict[tuple[str, str], float], now: float) -> None:
+        for door in [door for door, at in doors.items() if abs(now - at) > self._within_s]:
+            del doors[door]
+        while len(doors) > _DOORS_MAX:
+            del doors[next(iter(doors))]
