@@ -51,8 +51,9 @@ static int rate_jumped(zts_scan_memory *m, const zts_scan_rules *rules, uint64_t
     const double known_us = (double)(m->rated_us - m->since_us), most_us = (double)rules->rate_memory_us;
     const double ceiling = rules->rate_factor * m->expected;
     m->rate = (double)(accepted - m->rated_accepted) * 1e6 / took_us;
-    const int jumped = known_us >= (double)rules->rate_warm_up_us && m->rate >= rules->rate_min_per_s &&
-                       m->rate > ceiling;
+    /* Its first window has nothing to be compared with. */
+    const int judged = known_us > 0 && known_us >= (double)rules->rate_warm_up_us;
+    const int jumped = judged && m->rate >= rules->rate_min_per_s && m->rate > ceiling;
     /* A flood must not teach quickly that floods are usual. */
     double learnt = m->rate;
     if (jumped) learnt = ceiling > rules->rate_min_per_s ? ceiling : rules->rate_min_per_s;

@@ -23,6 +23,8 @@ __all__ = ["LateralMovement"]
 _SUBJECTS_MAX: Final = 65_536
 #: Doors that are remembered of one subject: more than any threshold.
 _DOORS_MAX: Final = 256
+#: Not longer: whom an operator lets go on and who goes on like that is found again.
+_LASTS_S: Final = 60
 
 
 class LateralMovement:
@@ -66,9 +68,7 @@ class LateralMovement:
         if len(tried["segment"]) < self._segments and len(tried["operation"]) < self._operations:
             return None
         evidence = {"segments": " ".join(tried["segment"])[:256], "operations": str(len(tried["operation"]))}
-        return Finding(
-            "lateral-movement", self._level, subject=subject, evidence=evidence, lasts_s=self._within_s
-        )
+        return Finding("lateral-movement", self._level, subject=subject, evidence=evidence, lasts_s=_LASTS_S)
 
     def _doors_of(self, subject: str) -> dict[tuple[str, str], float]:
         self._doors[subject] = self._doors.pop(subject, {})
