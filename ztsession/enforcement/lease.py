@@ -82,7 +82,7 @@ class LeaseKeeper:
             told, stale_us = self._told, now_us - self._lost_us
             self._lost_us, self._told = None, False
         if told:
-            self._record("point.recovered", silent_s=silent_us / 1e6, stale_s=stale_us / 1e6)
+            self._tell_recovered(silent_us / 1e6, stale_us / 1e6)
 
     def check(self) -> None:
         """Note that the lease is over, if it is."""
@@ -98,7 +98,7 @@ class LeaseKeeper:
                 return
             since_us, untold = now_us - self._heard_us, self._untold - 1
             self._told, self._told_us, self._untold = True, now_us, 0
-        self._record("point.stale", silent_s=since_us / 1e6, untold=untold)
+        self._tell_lost(since_us / 1e6, untold)
 
     def read(self) -> Lease:
         """How it stands now."""
@@ -124,9 +124,20 @@ class LeaseKeeper:
             self._told = False
             self._table.set_lease(0)
 
-    def _record(self, event: str, **fields: object) -> None:
+    # The lease does what it does, written or not.
+
+    def _tell_lost(self, silent_s: float, untold: int) -> None:
         try:
-            self._audit.record(event, segment=self._segment, lost=self._lost, **fields)
+            self._audit.record(
+                "point.stale", segment=self._segment, lost=self._lost, silent_s=silent_s, untold=untold
+            )
         except AuditError as error:
-            # The lease does what it does, written or not.
-            _log.error("segment %s: %s is not in the audit log: %s", self._segment, event, error)
+            _log.error("that segment %s is stale is not in the audit log: %s", self._segment, error)
+
+    def _tell_recovered(self, silent_s: float, stale_s: float) -> None:
+        try:
+            self._audit.record(
+                "point.recovered", segment=self._segment, lost=self._lost, silent_s=silent_s, stale_s=stale_s
+            )
+        except AuditError as error:
+            _log.error("that segment %s has recovered is not in the audit log: %s", self._segment, error)
