@@ -6,7 +6,7 @@ import shlex
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# The parts of the C core, all linked into ztsession._core.
+# The parts of the C core on the path of a call, all linked into ztsession._core.
 CORE = [
     "clock",
     "hmac",
@@ -47,6 +47,7 @@ setup(
             extension("_records"),
             extension("_calls"),
             extension("_batch"),
+            extension("_scan", "ext/src/zts_scan.c"),
         ],
         build_dir="build/cython",
         include_path=["ext"],

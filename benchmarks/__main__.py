@@ -21,6 +21,7 @@ from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.result import Findings
 from benchmarks.rows import (
     batch,
+    detection,
     fleet,
     flood,
     handshake,
@@ -46,6 +47,7 @@ GROUPS: tuple[tuple[frozenset[str], Measure], ...] = (
     (frozenset({"flood"}), flood.measure),
     (frozenset({"P12"}), revoke.measure),
     (frozenset({"renewal"}), renewal.measure),
+    (frozenset({"detection"}), detection.measure),
     (frozenset({"P14"}), imports.measure),
     (frozenset({"P6"}), memory.measure),
     (frozenset({"P5"}), fleet.measure),

@@ -27,7 +27,12 @@ class Plan:
     renewals: int
     #: First messages per round, each met with a demand for a cookie; full answers get a share of it.
     first_messages: int
+    #: Sessions that are called under load, each revoked in the end; and signals against them before that.
     revocations: int
+    refusals: int
+    #: Sessions of one pass; attacks of each kind.
+    scan_sessions: int
+    detections: int
     #: Live sessions, of a hundred kinds, that a change of the rules has to reach.
     policy_sessions: int
     imports: int
@@ -47,6 +52,9 @@ FULL = Plan(
     renewals=50,
     first_messages=4_000,
     revocations=100,
+    refusals=100_000,
+    scan_sessions=100_000,
+    detections=50,
     policy_sessions=100_000,
     imports=20,
 )
@@ -65,6 +73,9 @@ QUICK = Plan(
     renewals=5,
     first_messages=400,
     revocations=10,
+    refusals=100,
+    scan_sessions=20_000,
+    detections=3,
     policy_sessions=1_000,
     imports=3,
 )

@@ -17,7 +17,19 @@ ROOT = PACKAGE.parent
 
 #: From the bottom to the top; rooms in one row may know each other.
 LAYERS = (
-    ("errors", "clock", "limits", "hazmat", "_canonical", "_limits", "_records", "_core", "_calls", "_batch"),
+    (
+        "errors",
+        "clock",
+        "limits",
+        "hazmat",
+        "_canonical",
+        "_limits",
+        "_records",
+        "_core",
+        "_calls",
+        "_batch",
+        "_scan",
+    ),
     ("wire",),
     ("handshake",),
     ("identity", "posture", "mfa"),

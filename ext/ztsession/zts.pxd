@@ -222,3 +222,39 @@ cdef extern from "zts_token.h" nogil:
                                   size_t count, uint32_t operation, uint8_t *verdicts)
     zts_status zts_token_sign_batch(const zts_table *table, uint64_t handle, uint32_t operation,
                                     const zts_bodies *bodies, size_t count, uint8_t *tokens)
+
+
+cdef extern from "zts_scan.h" nogil:
+    enum:
+        ZTS_SCAN_VERDICTS
+        ZTS_SCAN_RATE
+        ZTS_SCAN_DENIED
+        ZTS_SCAN_REPLAYED
+
+    ctypedef struct zts_scan_rules:
+        double rate_factor
+        double rate_min_per_s
+        double denials
+        double replays
+        double kept
+        uint64_t rate_window_us
+        uint64_t rate_memory_us
+        uint64_t rate_warm_up_us
+
+    ctypedef struct zts_scan_memory:
+        uint64_t handle
+
+    ctypedef struct zts_scan_columns:
+        uint64_t *handle
+        uint64_t *accepted
+        uint64_t *last_accepted_us
+        uint64_t *known_us
+        double *rate
+        double *expected
+        uint32_t *refused
+        uint32_t *crossed
+        uint8_t *mode
+        uint8_t *why
+
+    size_t zts_scan(const zts_table *table, uint64_t now_us, const zts_scan_rules *rules,
+                    zts_scan_memory *memory, const zts_scan_columns *out, size_t *crossed)

@@ -139,6 +139,11 @@ def test_page_authzen(tmp_path: Path) -> None:
     works("authzen", tmp_path)
 
 
+def test_page_detectors(tmp_path: Path) -> None:
+    """A replayed token is found, and the next call wants a step-up; a source is registered."""
+    works("detectors", tmp_path)
+
+
 def test_page_receive_signals(tmp_path: Path) -> None:
     """Events of a device management that is made up, pushed to a real server, and the calls between them."""
     for needed in ("uvicorn", "httpx", "joserfc"):

@@ -201,4 +201,4 @@ def test_a_closed_remote_authority_asks_no_more(site: Site):
     site.remote.close()
     with pytest.raises(TransportError, match="closed here"):
         site.remote.feed(b"")
-    assert site.remote._transport is None
+    assert site.remote._questions._transport is None

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-MODULES = [f"ztsession._{name}" for name in ("canonical", "limits", "records", "core", "calls", "batch")]
+EXTENSIONS = ("canonical", "limits", "records", "core", "calls", "batch", "scan")
+MODULES = [f"ztsession._{name}" for name in EXTENSIONS]
 
 
 def test_stubs_agree_with_the_extension_modules() -> None:

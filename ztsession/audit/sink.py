@@ -1,4 +1,4 @@
-"""Where the Authority writes what it decides, as a protocol and as a list in memory.
+"""Where it is written what was decided: as a protocol, as a list in memory, and as lines of the log.
 
 Writing comes first: an event that cannot be recorded must not happen, so ``record`` raises and the caller
 stops.
@@ -7,14 +7,17 @@ stops.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ztsession.audit.entry import encode_entry
 
-__all__ = ["AuditSink", "MemoryAudit"]
+__all__ = ["AuditSink", "LogAudit", "MemoryAudit"]
+
+_LOG: Final = logging.getLogger("ztsession.audit")
 
 
 class AuditSink(Protocol):
@@ -42,3 +45,21 @@ class MemoryAudit:
         """The names of the recorded events, in order."""
         with self._lock:
             return [entry["event"] for entry in self.entries]
+
+
+class LogAudit:
+    """Entries as lines of JSON in the log ``ztsession.audit``: for a process that has no audit log of its
+    own. Whether they last is that log's affair.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._written = 0
+
+    def record(self, event: str, **fields: object) -> None:
+        """Log one entry; AuditError for what no entry may hold."""
+        with self._lock:
+            line = encode_entry(self._written + 1, self._clock(), event, fields)
+            self._written += 1
+        _LOG.warning("%s", line.decode("ascii").rstrip())

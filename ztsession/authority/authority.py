@@ -37,6 +37,7 @@ from ztsession.authority.judged import Basis
 from ztsession.authority.keys import AuthorityKeys
 from ztsession.authority.live import LiveGrants
 from ztsession.authority.reacting import Reacting, restored_engine
+from ztsession.authority.reports import Reports
 from ztsession.authority.rotation import Rotation
 from ztsession.authority.rulebook import RuleBook
 from ztsession.authority.rules import read_rules
@@ -125,6 +126,13 @@ class Authority:
             lock=self._lock,
             clock=clock,
         )
+        self._reports = Reports(
+            self._reacting.signal,
+            keys.signing,
+            settings=lambda: self.rules.decider.detectors,
+            subject_of=self._subject_of,
+            clock=clock,
+        )
         self._desk = FrontDesk(
             name,
             keys,
@@ -134,6 +142,7 @@ class Authority:
             self._granting,
             decider=lambda: self.rules.decider,
             feed=self.feed,
+            report=self._reports.answer,
             sweep=self._sweep,
             lock=self._lock,
             gate=gate or Gate(),
@@ -193,6 +202,11 @@ class Authority:
             authority._catch_up()
             authority._owned, authority._directory = [opened.pop_all().close], rules
         return authority
+
+    @property
+    def audit(self) -> AuditSink:
+        """The audit log; points of this process write there, too."""
+        return self._audit
 
     @property
     def decider(self) -> Decider:
@@ -278,7 +292,7 @@ class Authority:
         WireError: there is no such kind. StoreError: nothing of it is durable, send it again. AuditError: it
         is in force and not in the log.
         """
-        return self._reacting.signal(signal)
+        return self._reports.take(signal)
 
     def resolve(self, kind: str, target: Target) -> list[ModeChange]:
         """An operator settled all signals of ``kind`` against a target, as :attr:`Signal.target` has it;
@@ -423,6 +437,10 @@ class Authority:
 
     def _live(self) -> list[SessionRecord]:
         return self._store.live_sessions(int(self._clock()))
+
+    def _subject_of(self, session: bytes) -> str:
+        record = self._store.get_session(session)
+        return "" if record is None else record.subject
 
     def _write_revoked(self, session: bytes) -> Change:
         self._store.revoke(session, int(self._clock()) + 2 * 86400)

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from ztsession.authority.judged import Standing
 from ztsession.bus.feed import FeedRequest
+from ztsession.bus.report import SignalReport
 from ztsession.errors import HandshakeError, WireError, ZtsError
 from ztsession.handshake.channel import Channel
 from ztsession.handshake.keys import DhKeyPair
@@ -96,6 +97,9 @@ class Desk(Protocol):
     def feed(self, request: bytes) -> bytes:
         """Answer an encoded FeedRequest."""
 
+    def report(self, report: bytes) -> bytes:
+        """Take an encoded SignalReport."""
+
     def count_stranger(self) -> None:
         """Somebody was refused who had proven nothing."""
 
@@ -124,7 +128,9 @@ class Connection:
         self._open: tuple[Channel, Standing] | None = None
 
     def exchange(self, message: bytes) -> bytes:
-        """Answer one message: of a handshake, a renewal, or a point's question for changes. Never raises."""
+        """Answer one message: of a handshake, a renewal, or a point's question for changes or report. Never
+        raises.
+        """
         expected, self._expected = self._expected, None
         try:
             if expected is not None:
@@ -162,6 +168,8 @@ class Connection:
             kind = ""  # Noise, which has no kinds
         if kind == FeedRequest.kind:
             return self._desk.feed(message)
+        if kind == SignalReport.kind:
+            return self._desk.report(message)
         return self._renew(message) if kind == RenewalRequest.kind else self._ask(message)
 
     def _ask(self, message1: bytes) -> bytes:

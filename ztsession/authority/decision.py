@@ -24,6 +24,7 @@ from ztsession.policy.engine import PolicyEngine
 from ztsession.policy.grant import Grant
 from ztsession.posture.appraisal import Appraisal, PostureAppraiser
 from ztsession.posture.devices import NO_DEVICE
+from ztsession.risk.detectors.settings import DetectorSettings
 from ztsession.risk.rules import RiskRules
 from ztsession.store.records import SessionRecord
 
@@ -43,6 +44,7 @@ class Decider:
         factors: Factors | None = None,
         posture_required: bool,
         risk_rules: RiskRules | None = None,
+        detectors: DetectorSettings | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._identities, self._appraiser, self.policies = identities, appraiser, policies
@@ -50,6 +52,8 @@ class Decider:
         self.required = ["identity", "posture"] if posture_required else ["identity"]
         #: What signals do.
         self.risk_rules = risk_rules or RiskRules()
+        #: What counts as too much, and who may report.
+        self.detectors = detectors or DetectorSettings()
         #: Counts the changes of the rules that this Authority has seen; it sets it.
         self.version = 1
 

@@ -56,6 +56,7 @@ class FrontDesk:
         *,
         decider: Callable[[], Decider],
         feed: Callable[[bytes], bytes],
+        report: Callable[[bytes], bytes],
         sweep: Callable[[], None],
         lock: threading.RLock,
         gate: Gate,
@@ -66,7 +67,7 @@ class FrontDesk:
         """
         self._name, self._keys, self._store, self._audit = name, keys, store, audit
         self._risk, self._granting, self._decider, self.feed = risk, granting, decider, feed
-        self._sweep = sweep
+        self._sweep, self.report = sweep, report
         self._lock, self._gate, self._clock = lock, gate, clock
         self._counting = threading.Lock()
         self._strangers = 0

@@ -17,6 +17,7 @@ from ztsession.mfa.factors import Factors
 from ztsession.mfa.settings import MfaSettings
 from ztsession.policy.engine import PolicyEngine
 from ztsession.posture.appraisal import PostureAppraiser
+from ztsession.risk.detectors.settings import DetectorSettings
 from ztsession.risk.rules import RiskRules
 
 __all__ = ["read_rules"]
@@ -31,8 +32,8 @@ def read_rules(
     clock: Callable[[], float] = time.time,
 ) -> Decider:
     """Read ``subjects.toml``, ``devices.toml``, ``catalog.toml``, ``*.cedar``, and what there is of
-    ``identity.toml``, ``mfa.toml`` and ``risk.toml``; ConfigurationError names file, line and what was
-    expected.
+    ``identity.toml``, ``mfa.toml``, ``risk.toml`` and ``detectors.toml``; ConfigurationError names file, line
+    and what was expected.
 
     ``enrolments``: those made at run time; None to see whether the files are right. ``sealing_key``: 32 bytes
     for the secrets of second factors.
@@ -49,5 +50,6 @@ def read_rules(
         factors=factors,
         posture_required=posture_required,
         risk_rules=RiskRules.from_directory(directory),
+        detectors=DetectorSettings.from_directory(directory),
         clock=clock,
     )

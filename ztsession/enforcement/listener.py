@@ -18,9 +18,10 @@ from ztsession.bus.change import Change
 from ztsession.bus.feed import FeedRequest, FeedSource, read_answer
 from ztsession.bus.taken import Taken, name_of
 from ztsession.enforcement.believed import Believed
+from ztsession.enforcement.lease import LeaseKeeper
 from ztsession.enforcement.modes import KnownModes
 from ztsession.errors import TableFull, ZtsError
-from ztsession.limits import LEASE_US, OVERLAP_S
+from ztsession.limits import OVERLAP_S
 from ztsession.policy.tighten import EVERYTHING, Less
 from ztsession.risk.levels import Mode
 
@@ -38,15 +39,15 @@ class Listener:
         table: Table,
         source: FeedSource,
         believed: Believed,
+        lease: LeaseKeeper,
         *,
         ended: Callable[[bytes], int | None],
         handle_of: Callable[[bytes], int | None],
         profile_of: Callable[[bytes], Profile | None],
-        lease_us: int = LEASE_US,
     ) -> None:
         self._segment, self._table, self._source, self._believed = segment, table, source, believed
         self._ended, self._handle_of, self._profile_of = ended, handle_of, profile_of
-        self._lease_us = lease_us
+        self._lease = lease
         self._lock = threading.RLock()
         self._applied = 0
         self._heard, self._deaf = False, False
@@ -54,8 +55,6 @@ class Listener:
         self._taken = Taken()
         #: Names of the profiles with less in them that single sessions were given, by what they were made of.
         self._lesser: dict[bytes, set[bytes]] = {}
-        # Nothing was heard yet, so nothing is trusted yet.
-        table.set_lease(0)
 
     def mode_of(self, session: bytes) -> str:
         """The mode that a session starts with when it is installed; none ("REVOKED") once it was renewed."""
@@ -85,9 +84,10 @@ class Listener:
             asked_us = self._catch_up(wait_ms)
         except ZtsError as error:
             self._log_silence(error)
+            self._lease.check()
             return False
         self._table.fold_suspend()
-        self._table.set_lease(max(asked_us + self._lease_us, self._table.lease_deadline_us))
+        self._lease.extend(asked_us)
         if self._deaf:
             _log.warning("segment %s hears from its Authority again", self._segment)
         self._heard, self._deaf = True, False

@@ -24,10 +24,12 @@ from typing import Any, Protocol, Self
 from ztsession._batch import sign_batch, verify_batch
 from ztsession._calls import Protected, SessionView, Signer, Verifier
 from ztsession._core import Table
+from ztsession.audit.sink import AuditSink, LogAudit
 from ztsession.bus.change import Change
 from ztsession.bus.feed import FeedSource
 from ztsession.enforcement.believed import Believed
 from ztsession.enforcement.installer import Installer
+from ztsession.enforcement.lease import Lease, LeaseKeeper
 from ztsession.enforcement.listener import Listener
 from ztsession.errors import ConfigurationError, TableFull, TransportError, WireError, ZtsError
 from ztsession.limits import LEASE_US, PROFILES_DEFAULT, REPLAY_WORDS_DEFAULT
@@ -44,7 +46,10 @@ _log = logging.getLogger("ztsession.enforcement")
 
 
 class PointAuthority(FeedSource, Protocol):
-    """What a point needs of its Authority: in one process the Authority itself, else a RemoteAuthority."""
+    """What a point needs of its Authority: in one process the Authority itself, else a RemoteAuthority.
+
+    One that has an ``audit`` (an AuditSink) besides takes the point's entries, unless that was given another.
+    """
 
     @property
     def ticket_keys(self) -> Sequence[bytes]:
@@ -79,6 +84,7 @@ class EnforcementPoint:
         profiles: int = PROFILES_DEFAULT,
         window_words: int = REPLAY_WORDS_DEFAULT,
         lease_us: int = LEASE_US,
+        audit: AuditSink | None = None,
         manual_clock: bool = False,
         wall_clock: Callable[[], float] = time.time,
         backend: str | None = None,
@@ -87,9 +93,10 @@ class EnforcementPoint:
 
         ``environment``: the one that the segment must be of, if given; ConfigurationError if it is not.
         ``capacity``: sessions; ``profiles``: distinct decisions among them; ``window_words``: replay window,
-        32 sequences each; ``lease_us``: how long to trust without hearing. With ``manual_clock`` no thread
-        runs, and time moves by ``table.set_manual_clock`` (tests). An Authority that does not answer is
-        asked again; until it was heard, no ticket is taken here.
+        32 sequences each; ``lease_us``: how long to trust without hearing; ``audit``: where the loss of the
+        lease is written, the Authority's own in one process, else the log. With ``manual_clock`` no thread
+        runs, and time moves by ``table.set_manual_clock`` (tests). An Authority that does not answer is asked
+        again; until it was heard, no ticket is taken here.
         """
         self.authority, self._segment = authority, authority.segment(segment)
         if environment not in (None, self._segment.environment):
@@ -107,15 +114,18 @@ class EnforcementPoint:
         )
         keys, believed = partial(authority.segment_keys, segment), Believed(segment, authority.ticket_keys)
         self._installer = Installer(self.table, self._segment, keys, believed, clock=wall_clock)
+        self._believed = believed
+        sink = audit or getattr(authority, "audit", None) or LogAudit()
+        self._lease = LeaseKeeper(segment, self.table, lease_us, sink)
         self._listener = Listener(
             segment,
             self.table,
             authority,
             believed,
+            self._lease,
             ended=self._installer.forget,
             handle_of=self._installer.handle_of,
             profile_of=self._installer.profile,
-            lease_us=lease_us,
         )
         self._unsubscribe = authority.subscribe(self._listener.apply)
         self._pushed, self._manual_clock = authority.pushes, manual_clock
@@ -224,6 +234,25 @@ class EnforcementPoint:
     def refused(self) -> dict[str, int]:
         """How many calls were refused, by verdict name."""
         return self.table.refused()
+
+    def lease(self) -> Lease:
+        """How the lease stands: what is left of it, whether and how often it was lost, and what it bounds."""
+        return self._lease.read()
+
+    @property
+    def segment(self) -> str:
+        """The name of the segment that is enforced."""
+        return self._segment.name
+
+    @property
+    def authority_keys(self) -> tuple[bytes, ...]:
+        """The keys that tickets and answers of the Authority may be signed with, also since a rotation."""
+        return self._believed.keys
+
+    @property
+    def closed(self) -> bool:
+        """Whether the point has stopped listening."""
+        return self._stopping.is_set()
 
     def maintain(self) -> bool:
         """Hear from the Authority, end what expired, advance what is silent; False when the Authority did not

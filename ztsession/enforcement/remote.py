@@ -1,4 +1,4 @@
-"""An Authority in another process, as an enforcement point sees it: something that answers feed requests.
+"""An Authority in another process, as an enforcement point sees it: it answers questions, and takes reports.
 
 The point was handed what it must trust beforehand: its segment's key file, its segment's operations, and the
 Authority's public key. What comes over the connection is signed, so the connection itself needs no protection
@@ -42,8 +42,8 @@ class RemoteAuthority:
         self._dial, self._segment = dial, segment
         self.ticket_keys = (ticket_key,) if isinstance(ticket_key, bytes) else tuple(ticket_key)
         self._segment_keys = (segment_key,) if isinstance(segment_key, SegmentKey) else tuple(segment_key)
-        self._lock, self._closed = threading.Lock(), threading.Event()
-        self._transport: Transport | None = None
+        #: A question is held open for seconds, and a report must not wait for its answer.
+        self._questions, self._reports = _Line(dial), _Line(dial)
 
     def segment(self, name: str) -> Segment:
         """The one segment that this process enforces."""
@@ -65,12 +65,37 @@ class RemoteAuthority:
 
     def feed(self, request: bytes) -> bytes:
         """Ask over the connection, which is opened anew after it failed."""
+        return self._questions.exchange(request)
+
+    def report(self, report: bytes) -> bytes:
+        """Answer an encoded SignalReport, over a connection of its own."""
+        return self._reports.exchange(report)
+
+    def close(self) -> None:
+        """Ask no more, and close the connections as soon as what is under way has its answer."""
+        self._questions.close()
+        self._reports.close()
+
+    def _only(self, name: str, what: _T) -> _T:
+        if name != self._segment.name:
+            raise ConfigurationError(f"this process enforces segment {self._segment.name!r}, not {name!r}")
+        return what
+
+
+class _Line:
+    """One connection that is opened when it is needed, and anew after it failed. Thread-safe."""
+
+    def __init__(self, dial: Callable[[], Transport]) -> None:
+        self._dial, self._lock, self._closed = dial, threading.Lock(), threading.Event()
+        self._transport: Transport | None = None
+
+    def exchange(self, message: bytes) -> bytes:
         try:
             with self._lock:
                 if self._closed.is_set():
                     raise TransportError("the connection to the Authority was closed here")
                 transport, self._transport = self._transport or self._dial(), None
-                answer = transport.exchange(request)
+                answer = transport.exchange(message)
                 self._transport = transport
                 return answer
         finally:
@@ -78,7 +103,6 @@ class RemoteAuthority:
                 self.close()
 
     def close(self) -> None:
-        """Ask no more, and close the connection as soon as a question that is under way has its answer."""
         self._closed.set()
         if self._lock.acquire(blocking=False):
             try:
@@ -89,8 +113,3 @@ class RemoteAuthority:
                     close()
             finally:
                 self._lock.release()
-
-    def _only(self, name: str, what: _T) -> _T:
-        if name != self._segment.name:
-            raise ConfigurationError(f"this process enforces segment {self._segment.name!r}, not {name!r}")
-        return what

@@ -2,7 +2,7 @@
 
     POST /v1/handshake                          messages of a handshake, and of what follows in its channel
     POST /v1/renewal                            one renewal, one answer
-    POST /v1/feed                               one question of an enforcement point
+    POST /v1/feed                               one question, or one report, of an enforcement point
     POST /v1/segments/{segment}/installation    one ticket to install
 
 and those of other doors, such as :mod:`ztsession.integrations.authzen`, if they are asked for.
@@ -43,7 +43,7 @@ from ztsession.integrations.asgi_request import (
 )
 from ztsession.integrations.conversations import Conversations, Held
 from ztsession.integrations.shares import Shares
-from ztsession.integrations.workers import WORKERS, Workers, feed_request
+from ztsession.integrations.workers import WORKERS, Workers, feed_request, is_report
 
 __all__ = ["AuthorityApp"]
 
@@ -216,9 +216,9 @@ class AuthorityApp:
 
     async def _feed(self, request: Request) -> Answer:
         body = await request.body()
-        if feed_request(body) is None:
+        if feed_request(body) is None and not is_report(body):
             # The threads that wait for changes are not for the work of handshakes.
-            raise Problem(400, "only questions for changes")
+            raise Problem(400, "only questions for changes, and reports")
         return await self._once(request, body)
 
     async def _once(self, request: Request, body: bytes) -> Answer:

@@ -14,10 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from ztsession.bus.feed import FeedRequest
+from ztsession.bus.report import SignalReport
 from ztsession.errors import Overloaded, WireError
 from ztsession.integrations.shares import Shares
 
-__all__ = ["Workers", "feed_request"]
+__all__ = ["Workers", "feed_request", "is_report"]
 
 WORKERS = 8
 WAITING_MAX = 256
@@ -64,6 +65,14 @@ def feed_request(message: bytes) -> FeedRequest | None:
         return FeedRequest.from_bytes(message)
     except WireError:
         return None
+
+
+def is_report(message: bytes) -> bool:
+    """Whether the message is what a point reports."""
+    try:
+        return bool(SignalReport.from_bytes(message))
+    except WireError:
+        return False
 
 
 class _Pool:

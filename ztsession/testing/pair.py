@@ -163,6 +163,7 @@ def pair(
     )
     if clock is not None:
         clock.follow(point.table)
+        point._lease.begin_anew_for_testing_only()
         point.maintain()
     return authority.connect(point, authority.grant(step_up=step_up), clock=clock), point
 
