@@ -190,9 +190,9 @@ def test_rules_that_change_are_applied_to_what_stands() -> None:
     desk.hit("a", Level.MEDIUM)
     assert desk.mode is Mode.NORMAL
     harder = dataclasses.replace(QUIET, actions=(Action.NONE, Action.SUSPEND, Action.SUSPEND, Action.REVOKE))
-    changes = desk.engine.adopt(RiskRules(kinds={"a": harder}))
+    changes = desk.engine.adopt(RiskRules(kinds={"a": harder})).modes
     assert [(change.session, change.after) for change in changes] == [(ONE, Mode.SUSPENDED)]
-    assert desk.engine.adopt(RiskRules(kinds={"b": QUIET}))[0].after is Mode.RESTRICTED
+    assert desk.engine.adopt(RiskRules(kinds={"b": QUIET})).modes[0].after is Mode.RESTRICTED
     desk.engine.reauthenticated(ONE, desk.engine.mark())
     assert desk.mode is Mode.RESTRICTED
 
@@ -205,7 +205,7 @@ def test_tick_looks_at_a_bounded_number_of_sessions_in_turn(monkeypatch: pytest.
         desk.engine.open(number.to_bytes(16, "big"), f"trader-{number}", "host", mark=desk.engine.mark())
     desk.hit("a", Level.HIGH, device="host")
     desk.clock.now += 3600
-    lifted = [len(desk.engine.tick()) for _ in range(5)]
+    lifted = [len(desk.engine.tick().modes) for _ in range(5)]
     assert lifted == [10, 10, 10, 7, 0]
 
 

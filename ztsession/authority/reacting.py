@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from ztsession.audit.sink import AuditSink
 from ztsession.authority.afterwards import Afterwards
@@ -58,8 +59,9 @@ class Reacting:
         self._engine, self._store, self._changes, self._audit = engine, store, changes, audit
         self._alerts = alerts
         self._line, self._lock, self._clock = line, lock, clock
-        #: Modes and targets that were decided and could not be written yet.
-        self._owed: list[ModeChange] = []
+        #: What was decided and is not written yet: sessions whose state is another, and by how much their
+        #: mode is; and targets.
+        self._owed_sessions: dict[bytes, ModeChange | None] = {}
         self._owed_standing: dict[Target, None] = {}
         #: What signals caused that could not be written, by their names; they come again.
         self._unwritten: OrderedDict[tuple[str, str], tuple[Reaction, Sequence[bytes]]] = OrderedDict()
@@ -114,7 +116,7 @@ class Reacting:
     def adopt(self, rules: RiskRules) -> None:
         """Put other rules of risk in force, for live sessions, too."""
         with self._lock:
-            self._settle(Reaction(self._engine.adopt(rules)))
+            self._settle(self._engine.adopt(rules))
 
     def tick(self) -> None:
         """Let time take effect, once a second; does not wait while something else is being decided."""
@@ -123,7 +125,7 @@ class Reacting:
             return
         try:
             self._tick_at = self._clock() + _TICK_S
-            self._settle(Reaction(self._engine.tick()))
+            self._settle(self._engine.tick())
         finally:
             self._lock.release()
 
@@ -150,28 +152,37 @@ class Reacting:
         return known or (reaction, line)
 
     def _owe(self, reaction: Reaction) -> None:
-        self._owed += reaction.modes
+        for session in reaction.sessions:
+            self._owed_sessions.setdefault(session)
+        for change in reaction.modes:
+            # Points and the log are told what came of it, and not by which way.
+            before = self._owed_sessions.get(change.session) or change
+            self._owed_sessions[change.session] = replace(change, before=before.before)
         self._owed_standing |= dict.fromkeys(reaction.standing)
 
-    def _write(self) -> list[Change]:
+    def _write(self) -> list[tuple[ModeChange, Change]]:
         for target in self._owed_standing:
             self._store.put_standing(*target, self._engine.standing_bytes(target))
         self._store.put_state(_CLOCK, canonical.encode(list(self._engine.clock)))
-        return [change for owed in self._owed for change in self._write_mode(owed)]
+        written = [self._write_session(*owed) for owed in self._owed_sessions.items()]
+        return [each for each in written if each is not None]
 
-    def _write_mode(self, change: ModeChange) -> list[Change]:
-        record = self._store.get_session(change.session)
-        if record is None or record.mode == Mode.REVOKED or not self._engine.watches(change.session):
-            return []  # over, and one ended session must not hold up the change of all the others
-        self._store.set_mode(change.session, change.after, self._engine.session(change.session).to_bytes())
-        return [self._changes.write_mode(change.session, change.after)]
+    def _write_session(self, session: bytes, change: ModeChange | None) -> tuple[ModeChange, Change] | None:
+        record = self._store.get_session(session)
+        if record is None or record.mode == Mode.REVOKED or not self._engine.watches(session):
+            return None  # over, and one ended session must not hold up the change of all the others
+        risk = self._engine.session(session)
+        self._store.set_mode(session, risk.mode, risk.to_bytes())
+        if change is None or change.after is change.before:
+            return None
+        return change, self._changes.write_mode(session, change.after)
 
-    def _publish(self, written: Sequence[Change], audit: Afterwards) -> list[ModeChange]:
-        changes, self._owed, self._owed_standing = self._owed, [], {}
+    def _publish(self, written: Sequence[tuple[ModeChange, Change]], audit: Afterwards) -> list[ModeChange]:
+        self._owed_sessions, self._owed_standing = {}, {}
         _, at_us = self._engine.clock
-        self._changes.publish(written)
+        self._changes.publish([change for _, change in written])
         # One entry for each session takes time, and their calls are refused already.
-        for change in changes:
+        for change, _ in written:
             audit.record(
                 "session.mode",
                 session=change.session,
@@ -179,7 +190,7 @@ class Reacting:
                 why=change.why[:_WHY_MAX],
                 at_us=at_us,
             )
-        return changes
+        return [change for change, _ in written]
 
     def _record_signal(
         self, signal: Signal, reaction: Reaction, line: Sequence[bytes], audit: Afterwards

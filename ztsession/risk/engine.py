@@ -51,14 +51,16 @@ class ModeChange:
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What one event has caused: ``modes`` that changed, who was ``quarantined``, the worst ``action``, and
-    the targets ``standing`` against whom something is to be kept, or not any more.
+    """What one event has caused: ``modes`` that changed, who was ``quarantined``, the worst ``action``, the
+    targets ``standing`` against whom something is to be kept, or not any more, and the ``sessions`` whose
+    state is another now, whether or not their mode is.
     """
 
     modes: list[ModeChange] = field(default_factory=list)
     quarantined: list[Target] = field(default_factory=list)
     standing: list[Target] = field(default_factory=list)
     action: Action = Action.NONE
+    sessions: list[bytes] = field(default_factory=list)
     #: It had arrived before.
     duplicate: bool = False
 
@@ -165,13 +167,13 @@ class RiskEngine:
         """
         with self._lock:
             risk = self._sessions.of(session)
-            return self._replace([(risk, risk.stepped_up(mark, shown, self._rules, self._now_us()))])
+            return self._replace([(risk, risk.stepped_up(mark, shown, self._rules, self._now_us()))]).modes
 
     def reauthenticated(self, session: bytes, mark: int) -> list[ModeChange]:
         """Full fresh evidence held: lifts what it answers, up to HIGH; SessionEnded if unknown."""
         with self._lock:
             risk = self._sessions.of(session)
-            return self._replace([(risk, risk.reauthenticated(mark, self._rules, self._now_us()))])
+            return self._replace([(risk, risk.reauthenticated(mark, self._rules, self._now_us()))]).modes
 
     def resolve(self, kind: str, target: Target) -> Reaction:
         """An operator settled ``kind`` against a Signal.target; sessions that are revoked stay revoked. Seen
@@ -185,8 +187,9 @@ class RiskEngine:
     def quarantine(self, target: Target, why: str) -> Reaction:
         """Shut a subject, a device or a network out: every session ends, and none begins until release."""
         with self._lock:
-            modes = self._shut_out(target, why)
-            return Reaction(modes, [target], [target], Action.QUARANTINE_SUBJECT)
+            self._now_us()
+            ended = self._shut_out(target, why)
+            return replace(ended, quarantined=[target], standing=[target], action=Action.QUARANTINE_SUBJECT)
 
     def release(self, target: Target) -> bool:
         """An operator lets them in again; False if they were not quarantined. What stands, stands."""
@@ -198,7 +201,7 @@ class RiskEngine:
         with self._lock:
             return self._standing.quarantines()
 
-    def tick(self) -> list[ModeChange]:
+    def tick(self) -> Reaction:
         """Let time take effect on some of the sessions whose score it lowers, in turn."""
         with self._lock:
             some = list(self._cooling)[:TICK_MAX]
@@ -209,9 +212,9 @@ class RiskEngine:
     def look_again(self, session: bytes) -> list[ModeChange]:
         """Let time take effect on one session, if it is watched."""
         with self._lock:
-            return self._judge_again([session] if session in self._sessions else [])
+            return self._judge_again([session] if session in self._sessions else []).modes
 
-    def adopt(self, rules: RiskRules) -> list[ModeChange]:
+    def adopt(self, rules: RiskRules) -> Reaction:
         """Put other rules in force, and look at every session by them."""
         with self._lock:
             self._rules = rules
@@ -280,13 +283,18 @@ class RiskEngine:
         standing = self._standing.add(received, self._rules)
         hit = self._sessions.hit(signal.target, line)
         pairs = [(risk, risk.with_signal(received, self._rules, now_us)) for risk in hit]
-        modes = self._replace(pairs)
+        changed = self._replace(pairs)
         worst = max([action, *(after.action(self._rules) for _, after in pairs)])
         shut_out = self._to_shut_out(signal, pairs) if worst >= Action.QUARANTINE_SUBJECT else []
-        for target, why in shut_out:
-            modes += self._shut_out(target, why)
+        ended = [self._shut_out(target, why) for target, why in shut_out]
         targets = [target for target, _ in shut_out]
-        return Reaction(modes, targets, [*standing, *targets], worst)
+        return Reaction(
+            [change for each in (changed, *ended) for change in each.modes],
+            targets,
+            [*standing, *targets],
+            worst,
+            [session for each in (changed, *ended) for session in each.sessions],
+        )
 
     def _to_shut_out(
         self, signal: Signal, pairs: Iterable[tuple[SessionRisk, SessionRisk]]
@@ -304,8 +312,8 @@ class RiskEngine:
                 found.setdefault((kind, name), risk.explain(self._rules, self._latest_us))
         return list(found.items())
 
-    def _shut_out(self, target: Target, why: str) -> list[ModeChange]:
-        quarantine = self._standing.quarantine(target, why, self._now_us())
+    def _shut_out(self, target: Target, why: str) -> Reaction:
+        quarantine = self._standing.quarantine(target, why, self._latest_us)
         hit = self._sessions.hit(target, ())
         return self._replace((risk, risk.over(quarantine.told)) for risk in hit if risk.mode < Mode.REVOKED)
 
@@ -317,7 +325,7 @@ class RiskEngine:
             (risk, risk.without(kind, target, self._rules, now_us, source=source, until=until))
             for risk in self._sessions.with_signals()
         ]
-        return Reaction(self._replace(pairs), standing=[target] if changed else [])
+        return replace(self._replace(pairs), standing=[target] if changed else [])
 
     def _against(self, risk: SessionRisk, mark: int, now_us: int) -> SessionRisk:
         if quarantine := self._standing.quarantine_of(risk):
@@ -343,21 +351,22 @@ class RiskEngine:
         else:
             self._cooling.pop(risk.session, None)
 
-    def _judge_again(self, sessions: Iterable[bytes]) -> list[ModeChange]:
+    def _judge_again(self, sessions: Iterable[bytes]) -> Reaction:
         now_us = self._now_us()
         risks = [self._sessions.of(session) for session in sessions]
         return self._replace((risk, risk.judged(self._rules, now_us)) for risk in risks)
 
-    def _replace(self, pairs: Iterable[tuple[SessionRisk, SessionRisk]]) -> list[ModeChange]:
-        changes = []
+    def _replace(self, pairs: Iterable[tuple[SessionRisk, SessionRisk]]) -> Reaction:
+        result = Reaction()
         for old, new in pairs:
-            if new is old:
+            if new == old:
                 continue
             self._watch(new)
+            result.sessions.append(new.session)
             if new.mode is not old.mode:
                 why = new.explain(self._rules, self._latest_us)
-                changes.append(ModeChange(new.session, old.mode, new.mode, why))
-        return changes
+                result.modes.append(ModeChange(new.session, old.mode, new.mode, why))
+        return result
 
     def _remember(self, signal: Signal) -> None:
         self._seen[signal.name] = None

@@ -1,0 +1,89 @@
+"""What is kept of risk: whatever comes between, nothing that was said is lost, and nothing is said twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from test_authority import MovableClock, composed, read_only
+from test_reacting import QUIET, calls, events, replayed, said
+
+import ztsession as zts
+from ztsession.errors import StepUpRequired, StoreError
+
+QUARANTINES = """
+[levels]
+HIGH = { enter = 80, leave = 50, action = "quarantine-subject" }
+
+[kinds.mood]
+answered_by = "factor"
+points = { MEDIUM = 45, HIGH = 60 }
+cap = 90
+actions = { MEDIUM = "none", HIGH = "none" }
+"""
+
+
+def test_H14_a_signal_that_leaves_the_mode_as_it_is_outlives_a_restart(house: Any) -> None:
+    """Of two signals that both restrict a session, the second holds when the first is taken back later."""
+    authority = house.authority()
+    session = house.connect(authority)
+    authority.signal(said("1", "order-rate", zts.Level.MEDIUM, session=session.id))
+    assert authority.signal(said("2", "threat", zts.Level.MEDIUM, session=session.id)) == []
+    before = authority.risk.session(session.id)
+    authority.close()
+    authority = house.authority()
+    assert authority.risk.session(session.id) == before
+    call = calls(house, authority, session)
+    authority.resolve("order-rate", ("session", session.id.hex()))
+    with pytest.raises(StepUpRequired):
+        call()
+
+
+def test_what_time_and_rules_change_beneath_a_mode_outlives_a_restart(house: Any) -> None:
+    """A level of the score that is left, while a signal holds the mode, is left after a restart, too."""
+    (house.rules / "risk.toml").write_text(QUIET)
+    clock = MovableClock()
+    authority = house.authority(clock=clock)
+    session = house.connect(authority)
+    authority.signal(said("1", "mood", zts.Level.HIGH, session=session.id))
+    authority.signal(said("2", "threat", zts.Level.MEDIUM, session=session.id))
+    assert authority.risk.session(session.id).suspended
+    (house.rules / "risk.toml").write_text(QUIET + "\n[levels]\nMEDIUM = { enter = 70, leave = 70 }\n")
+    authority.reload()
+    clock.offset_s += 600
+    authority.tick()
+    before = authority.risk.session(session.id)
+    assert before.rated is zts.Level.LOW
+    authority.close()
+    assert house.authority(clock=clock).risk.session(session.id) == before
+
+
+def test_what_was_decided_while_the_store_failed_is_told_once_as_what_came_of_it(house: Any) -> None:
+    """Two changes that are written together are one, and of a session that ended since there is none."""
+    authority, audit, store = composed(house)
+    session, other = house.connect(authority), house.connect(authority)
+    for number, each in enumerate((session, other)):
+        with read_only(store), pytest.raises(StoreError):
+            authority.signal(said(f"m-{number}", level=zts.Level.MEDIUM, session=each.id))
+    authority.revoke(other.id)
+    (change,) = authority.signal(said("2", level=zts.Level.HIGH, session=session.id))
+    assert (change.session, change.before, change.after) == (session.id, zts.Mode.NORMAL, zts.Mode.SUSPENDED)
+    told = [entry for entry in audit.entries if entry["event"] == "session.mode"]
+    assert [(entry["session"], entry["mode"]) for entry in told] == [(session.id.hex(), "SUSPENDED")]
+    assert authority.session(session.id).mode == zts.Mode.SUSPENDED
+
+
+def test_a_session_that_a_quarantine_ends_is_recorded_as_ended_alone(house: Any) -> None:
+    """A signal that restricts one session and by another's score shuts the subject out is one change each."""
+    (house.rules / "risk.toml").write_text(QUARANTINES)
+    authority = house.authority()
+    session, other = house.connect(authority), house.connect(authority)
+    authority.signal(said("1", "mood", zts.Level.HIGH, session=session.id))
+    authority.signal(said("2", "posture-drift", zts.Level.MEDIUM, device="host-1"))
+    assert {entry["mode"] for entry in events(house, "session.mode")[1:]} == {"REVOKED"}
+    assert {entry["session"] for entry in events(house, "session.mode")[1:]} == {
+        session.id.hex(),
+        other.id.hex(),
+    }
+    authority.close()
+    assert (replayed(house).differences, replayed(house).skipped) == ([], 0)
