@@ -87,3 +87,16 @@ def test_a_session_that_a_quarantine_ends_is_recorded_as_ended_alone(house: Any)
     }
     authority.close()
     assert (replayed(house).differences, replayed(house).skipped) == ([], 0)
+
+
+def test_what_was_settled_of_a_session_that_ended_shuts_nobody_out_again(house: Any) -> None:
+    """After release and resolve a new session begins, and a mild signal does to it what it always does."""
+    authority = house.authority()
+    house.connect(authority)
+    authority.signal(said("1", "account", zts.Level.CRITICAL, subject="algo-7"))
+    authority.resolve("account", ("subject", "algo-7"))
+    authority.release(("subject", "algo-7"))
+    session = house.connect(authority)
+    (change,) = authority.signal(said("2", "order-rate", zts.Level.MEDIUM, subject="algo-7"))
+    assert (change.session, change.after) == (session.id, zts.Mode.RESTRICTED)
+    assert authority.quarantines == []

@@ -281,7 +281,8 @@ class RiskEngine:
         if action.mode is Mode.NORMAL and not received.points:
             return Reaction(action=action)  # said, and nothing follows from it
         standing = self._standing.add(received, self._rules)
-        hit = self._sessions.hit(signal.target, line)
+        # What has ended is not judged again: its signals may be settled by now, and must cause nothing more.
+        hit = [risk for risk in self._sessions.hit(signal.target, line) if risk.mode < Mode.REVOKED]
         pairs = [(risk, risk.with_signal(received, self._rules, now_us)) for risk in hit]
         changed = self._replace(pairs)
         worst = max([action, *(after.action(self._rules) for _, after in pairs)])
