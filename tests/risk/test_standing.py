@@ -144,6 +144,19 @@ def test_R3_a_withdrawal_that_was_overtaken_takes_back_nothing_newer() -> None:
         assert each.signal(said("d", time=300.0, device="host-1", withdraws=True)).modes[0].session == ONE
 
 
+@pytest.mark.parametrize("level", [Level.MEDIUM, Level.HIGH])
+def test_R3_what_arrives_late_does_not_make_older_what_it_takes_the_place_of(level: Level) -> None:
+    """A signal of before that arrives after a newer one, and a withdrawal between them, leave the newer."""
+    one = engine()
+    one.signal(said("a", level=Level.MEDIUM, time=300.0, device="host-1"))
+    one.signal(said("b", level=level, time=100.0, device="host-1"))
+    assert one.signal(said("c", time=200.0, device="host-1", withdraws=True)).modes == []
+    assert one.session(ONE).mode >= Mode.RESTRICTED
+    assert one.open(NEXT, "eve", "host-1", mark=one.mark()).mode >= Mode.RESTRICTED
+    one.signal(said("d", time=300.0, device="host-1", withdraws=True))
+    assert modes(one) == [Mode.NORMAL, Mode.NORMAL]
+
+
 def test_R18_a_withdrawal_brings_nobody_back_who_is_revoked() -> None:
     """What ended stays over; a new session may begin."""
     one = engine()

@@ -240,7 +240,13 @@ def _merged(received: Iterable[Received], rules: RiskRules, *, apart: bool) -> l
         gone = [r for r in place if r.signal.level <= signal.level]
         if gone:
             before = sum(rules.left(signal.kind, r.points, each.at_us - r.at_us) for r in gone)
-            each = replace(each, points=rules.capped(signal.kind, each.points + before))
+            # It may have been overtaken by them: what takes back all until it must not take those along.
+            latest = max(signal.time, *(r.signal.time for r in gone))
+            each = replace(
+                each,
+                points=rules.capped(signal.kind, each.points + before),
+                signal=signal if latest == signal.time else replace(signal, time=latest),
+            )
             place[:] = [r for r in place if r not in gone]
         place.append(each)
     return sorted((r for place in places.values() for r in place), key=lambda r: r.number)
