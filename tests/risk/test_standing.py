@@ -98,6 +98,19 @@ def test_H14_a_session_that_moves_meets_what_stands_where_it_arrives() -> None:
     assert one.signal(said("c", network="198.51.100.9")).modes[0].session == NEXT
 
 
+def test_H14_a_session_that_moves_answers_only_by_what_it_shows() -> None:
+    """What a handshake from there would have answered, a renewal does not: it shows posture and no factor."""
+    one = engine()
+    one.signal(said("a", "off-hours", Level.MEDIUM, network="198.51.100.0/24"))
+    one.signal(said("b", "posture-drift", Level.MEDIUM, network="198.51.100.0/24"))
+    shown = {"mark": one.mark(), "shown": frozenset({"posture"}), "network": "198.51.100.9"}
+    moved = one.renew(NEXT, ONE, **shown)
+    assert ([each.signal.id for each in moved.unresolved], moved.mode) == (["a"], Mode.RESTRICTED)
+    one.signal(said("c", "off-hours", Level.HIGH, network="198.51.100.9"))
+    assert one.renew(b"4" * 16, TWO, **shown).mode is Mode.SUSPENDED
+    assert one.open(b"5" * 16, "eve", "x", mark=one.mark(), network="198.51.100.9").mode is Mode.NORMAL
+
+
 def test_a_source_takes_back_what_it_said_and_nothing_else() -> None:
     """A withdrawal lifts that source's signals of that kind against that target, for all sessions."""
     one = engine()

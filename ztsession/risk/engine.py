@@ -104,8 +104,9 @@ class RiskEngine:
         with self._lock:
             risk = replace(self._sessions.of(old), session=session)
             if network != risk.network:
-                # What stands against where it comes from now was not looked at before.
-                risk = self._against(replace(risk, network=network), self._arrived, self._now_us())
+                # What stands against where it comes from now was not looked at before; and a renewal shows too
+                # little for any of it to be taken as answered.
+                risk = self._against(replace(risk, network=network), 0, self._now_us())
             return self._begin(risk.stepped_up(mark, shown, self._rules, self._now_us()))
 
     def close(self, session: bytes) -> None:
