@@ -9,8 +9,10 @@ import pytest
 from ztsession.errors import WireError
 from ztsession.risk.actions import Action
 from ztsession.risk.engine import RiskEngine
+from ztsession.risk.kinds import Kind
 from ztsession.risk.levels import Level, Mode
 from ztsession.risk.networks import address_of, is_in, network_of
+from ztsession.risk.rules import RiskRules
 from ztsession.risk.signals import Signal
 
 ONE, TWO, NEXT = b"1" * 16, b"2" * 16, b"3" * 16
@@ -215,6 +217,21 @@ def test_a_signal_whose_action_is_quarantine_needs_nobody_connected() -> None:
     hit = one.signal(said("b", "account", Level.CRITICAL, session=ONE))
     assert hit.quarantined == [("subject", "ada")]
     assert modes(one) == [Mode.REVOKED, Mode.NORMAL]
+
+
+def test_H14_what_does_something_at_low_stands_too() -> None:
+    """Where the operator gives LOW an action or points, connecting again is no way out of it either."""
+    kinds = {
+        "strict": Kind(actions=(Action.SUSPEND, *Kind().actions[1:])),
+        "counted": Kind(points=(45, 45, 45, 45)),
+        "noted": Kind(actions=(Action.ALERT, *Kind().actions[1:])),
+    }
+    for kind, mode in (("strict", Mode.SUSPENDED), ("counted", Mode.RESTRICTED), ("noted", Mode.NORMAL)):
+        one = RiskEngine(RiskRules(kinds=kinds), clock=lambda: 1_790_000_000.0)
+        one.signal(said("a", kind, Level.LOW, subject="ada"))
+        assert one.open(ONE, "ada", "host-1", mark=one.mark()).mode is mode
+        # What does nothing takes no room: a flood of it costs no memory (D8).
+        assert (one.standing_bytes(("subject", "ada")) == b"") == (kind == "noted")
 
 
 def test_a_kind_that_there_is_not_is_refused_before_it_counts() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from ztsession.risk.levels import Level
 from ztsession.risk.networks import is_in
 from ztsession.risk.rules import RiskRules
 from ztsession.risk.session import RECEIVED, Received, SessionRisk, kept, received_from_rows, received_rows
@@ -51,7 +50,7 @@ class Standing:
     def add(self, received: Received, rules: RiskRules) -> list[Target]:
         """Let a signal stand, unless it is against one session alone; its target if it does."""
         target = received.signal.target
-        if target[0] == "session" or received.signal.level is Level.LOW:
+        if target[0] == "session":
             return []
         self._signals[target] = kept((*self._signals.get(target, ()), received), rules)
         self._note_width(target)
