@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -17,9 +18,9 @@ HIGH = { enter = 80, leave = 50, action = "quarantine-subject" }
 
 [kinds.mood]
 answered_by = "factor"
-points = { MEDIUM = 45, HIGH = 60 }
+points = { LOW = 15, HIGH = 60 }
 cap = 90
-actions = { MEDIUM = "none", HIGH = "none" }
+actions = { HIGH = "none" }
 """
 
 
@@ -100,3 +101,60 @@ def test_what_was_settled_of_a_session_that_ended_shuts_nobody_out_again(house: 
     (change,) = authority.signal(said("2", "order-rate", zts.Level.MEDIUM, subject="algo-7"))
     assert (change.session, change.after) == (session.id, zts.Mode.RESTRICTED)
     assert authority.quarantines == []
+
+
+def test_the_replay_resolves_at_the_moment_at_which_it_was_done(house: Any) -> None:
+    """What is left of a score when an operator settles something is counted as it is then."""
+    (house.rules / "risk.toml").write_text(QUIET)
+    clock = MovableClock()
+    authority = house.authority(clock=clock)
+    session = house.connect(authority)
+    authority.signal(said("1", "mood", zts.Level.HIGH, session=session.id))
+    authority.signal(said("2", "replay", zts.Level.MEDIUM, session=session.id))
+    clock.offset_s += 60
+    authority.resolve("replay", ("session", session.id.hex()))
+    assert authority.session(session.id).mode == zts.Mode.NORMAL
+    authority.close()
+    assert replayed(house).differences == []
+
+
+def test_an_event_has_one_moment(house: Any) -> None:
+    """However often the clock is read in it, what is recorded of an event is what it was decided by."""
+    (house.rules / "risk.toml").write_text(QUARANTINES)
+    clock = RunningClock()
+    authority = house.authority(clock=clock)
+    session = house.connect(authority, authority.connection("192.0.2.7"))
+    other = house.connect(authority)
+    authority.signal(said("1", "mood", zts.Level.LOW, network="198.51.100.7"))
+    authority.signal(said("2", "mood", zts.Level.LOW, subject="algo-7"))
+    renewed = session.renew(authority.connection("198.51.100.7"))
+    authority.signal(said("3", "mood", zts.Level.HIGH, session=renewed.id))
+    live = {each: authority.risk.session(each).to_bytes() for each in (session.id, other.id, renewed.id)}
+    authority.close()
+    again = replayed(house)
+    assert {each: again.engine.session(each).to_bytes() for each in live} == live
+
+
+class RunningClock(MovableClock):
+    """A second passes whenever somebody looks."""
+
+    def __call__(self) -> float:
+        self.offset_s += 1
+        return super().__call__()
+
+
+def test_R3_the_log_tells_when_a_signal_happened(house: Any) -> None:
+    """A withdrawal that takes back nothing newer does not do so in the replay either."""
+    authority = house.authority()
+    session = house.connect(authority)
+    now = time.time()
+    for number, (level, at, withdraws) in enumerate(
+        [(zts.Level.MEDIUM, now - 100, False), (zts.Level.LOW, now - 200, True)]
+    ):
+        signal = zts.Signal(str(number), "threat", level, "feed", at, session=session.id, withdraws=withdraws)
+        authority.signal(signal)
+    live = authority.risk.session(session.id)
+    authority.close()
+    again = replayed(house)
+    assert again.engine.session(session.id) == live
+    assert (live.mode, again.differences) == (zts.Mode.RESTRICTED, [])

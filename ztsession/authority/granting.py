@@ -173,9 +173,8 @@ class Granting:
                 session, old, mark=standing.mark, shown=standing.shown, network=standing.network
             )
         who, device = judged.identity.subject, judged.device
-        self._risk.open(session, who, device, mark=standing.first_mark, network=standing.network)
-        self._risk.stepped_up(session, standing.mark, standing.shown)
-        return self._risk.session(session)
+        first, more = standing.first_mark, (standing.mark, standing.shown)
+        return self._risk.open(session, who, device, mark=first, network=standing.network, more=more)
 
     def _let_go(self, replaced: _Replaced, session: bytes, now: int) -> None:
         if replaced.renewed:

@@ -203,6 +203,7 @@ class Reacting:
             level=signal.level.name,
             source=signal.source,
             id=signal.id,
+            happened_us=round(signal.time * 1e6),
             withdraws=signal.withdraws,
             action=reaction.action.word,
             at_us=at_us,

@@ -86,14 +86,25 @@ class RiskEngine:
 
     # ---- Sessions
 
-    def open(self, session: bytes, subject: str, device: str, *, mark: int, network: str = "") -> SessionRisk:
-        """Begin to watch a session (16 bytes) whose evidence was asked for at ``mark``.
+    def open(
+        self,
+        session: bytes,
+        subject: str,
+        device: str,
+        *,
+        mark: int,
+        network: str = "",
+        more: tuple[int, frozenset[str]] = (0, frozenset()),
+    ) -> SessionRisk:
+        """Begin to watch a session (16 bytes) whose evidence was asked for at ``mark``; ``more``: what was
+        shown since, and the mark of that, as for :meth:`stepped_up`.
 
         Its mode may be SUSPENDED or REVOKED from the start: then nothing may be granted.
         """
         with self._lock:
-            risk = SessionRisk(session, subject, device, network)
-            return self._begin(self._against(risk, mark, self._now_us()))
+            now_us = self._now_us()
+            risk = self._against(SessionRisk(session, subject, device, network), mark, now_us)
+            return self._begin(risk.stepped_up(*more, self._rules, now_us))
 
     def renew(
         self, session: bytes, old: bytes, *, mark: int, shown: frozenset[str], network: str = ""
@@ -102,12 +113,12 @@ class RiskEngine:
         evidence answers, as by :meth:`stepped_up`. SessionEnded if unknown.
         """
         with self._lock:
-            risk = replace(self._sessions.of(old), session=session)
+            risk, now_us = replace(self._sessions.of(old), session=session), self._now_us()
             if network != risk.network:
-                # What stands against where it comes from now was not looked at before; and a renewal shows too
-                # little for any of it to be taken as answered.
-                risk = self._against(replace(risk, network=network), 0, self._now_us())
-            return self._begin(risk.stepped_up(mark, shown, self._rules, self._now_us()))
+                # What stands against where it comes from now was not looked at before, and a renewal shows
+                # too little for any of it to be taken as answered.
+                risk = self._against(replace(risk, network=network), 0, now_us)
+            return self._begin(risk.stepped_up(mark, shown, self._rules, now_us))
 
     def close(self, session: bytes) -> None:
         """Forget a session that is over; what stands against its subject, device and network stays."""

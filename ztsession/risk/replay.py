@@ -71,8 +71,8 @@ class Replay:
             return
         if entry["supersedes"]:
             self.engine.close(bytes.fromhex(entry["supersedes"]))
-        self.engine.open(session, entry["subject"], entry["device"], mark=first_mark, network=network)
-        self.engine.stepped_up(session, mark, shown)
+        who, device = entry["subject"], entry["device"]
+        self.engine.open(session, who, device, mark=first_mark, network=network, more=(mark, shown))
 
     def _ended(self, entry: Mapping[str, Any]) -> None:
         self.engine.close(bytes.fromhex(entry["session"]))
@@ -86,7 +86,7 @@ class Replay:
             entry["about"],
             Level[entry["level"]],
             entry["source"],
-            entry["time"],
+            entry["happened_us"] / 1e6,
             withdraws=entry["withdraws"],
             evidence=dict(entry["evidence"]),
             **about,
@@ -95,6 +95,7 @@ class Replay:
         self.signals += 1
 
     def _resolved(self, entry: Mapping[str, Any]) -> None:
+        self.engine.look_at_clock()
         self.engine.resolve(entry["about"], (entry["target"], entry["name"]))
 
     def _quarantined(self, entry: Mapping[str, Any]) -> None:
