@@ -719,7 +719,7 @@ def test_a_damaged_state_is_refused_and_let_go_of(house: Any):
     house.authority().close()
     with SqliteStore(house.state / "authority.sqlite") as store:
         store.put_standing("subject", "ada", b"garbage")
-    with pytest.raises(WireError):
+    with pytest.raises(StoreError, match="the risk that is kept is damaged"):
         zts.Authority.open(house.state, policy=house.rules)
     shutil.rmtree(house.state)
     assert house.authority().sessions() == []

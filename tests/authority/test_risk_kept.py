@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -10,7 +13,11 @@ from test_authority import MovableClock, composed, read_only
 from test_reacting import QUIET, calls, events, replayed, said
 
 import ztsession as zts
-from ztsession.errors import StepUpRequired, StoreError
+from ztsession.errors import ReauthRequired, StepUpRequired, StoreError
+from ztsession.risk.alert_sinks import CallbackSink
+from ztsession.risk.alerts import Alert, Alerts
+from ztsession.store.sqlite import SqliteStore
+from ztsession.wire import canonical
 
 QUARANTINES = """
 [levels]
@@ -22,6 +29,15 @@ points = { LOW = 15, HIGH = 60 }
 cap = 90
 actions = { HIGH = "none" }
 """
+
+
+@contextmanager
+def full(store: SqliteStore) -> Iterator[None]:
+    """The disk is full, but not before the engine has decided."""
+    fails = "BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+    store.rows(f"CREATE TEMP TRIGGER full BEFORE INSERT ON main.state {fails}")
+    yield
+    store.rows("DROP TRIGGER full")
 
 
 def test_H14_a_signal_that_leaves_the_mode_as_it_is_outlives_a_restart(house: Any) -> None:
@@ -64,7 +80,7 @@ def test_what_was_decided_while_the_store_failed_is_told_once_as_what_came_of_it
     authority, audit, store = composed(house)
     session, other = house.connect(authority), house.connect(authority)
     for number, each in enumerate((session, other)):
-        with read_only(store), pytest.raises(StoreError):
+        with full(store), pytest.raises(StoreError):
             authority.signal(said(f"m-{number}", level=zts.Level.MEDIUM, session=each.id))
     authority.revoke(other.id)
     (change,) = authority.signal(said("2", level=zts.Level.HIGH, session=session.id))
@@ -158,3 +174,96 @@ def test_R3_the_log_tells_when_a_signal_happened(house: Any) -> None:
     again = replayed(house)
     assert again.engine.session(session.id) == live
     assert (live.mode, again.differences) == (zts.Mode.RESTRICTED, [])
+
+
+def test_A10_a_source_takes_nothing_back_that_is_not_on_record(house: Any) -> None:
+    """Whoever fills the log's disk gets no rights by a withdrawal; sent again, it counts."""
+    authority, audit, store = composed(house)
+    session = house.connect(authority)
+    authority.signal(said("1", session=session.id))
+    back = said("2", level=zts.Level.LOW, session=session.id, withdraws=True)
+    audit.failing = True
+    with pytest.raises(StoreError, match="not on record"):
+        authority.signal(back)
+    authority.tick()
+    assert authority.session(session.id).mode == authority.risk.session(session.id).mode == zts.Mode.SUSPENDED
+    audit.failing = False
+    with full(store), pytest.raises(StoreError):
+        authority.signal(back)
+    assert [change.after for change in authority.signal(back)] == [zts.Mode.NORMAL]
+    told = [entry["withdraws"] for entry in audit.entries if entry["event"] == "signal"]
+    assert told == [False, True, True]
+
+
+def test_a_quarantine_that_was_released_before_it_could_be_written_is_not_told_again(house: Any) -> None:
+    """The same signal, sent again as its sender must, is taken, and shuts nobody out any more."""
+    told: list[Alert] = []
+    alerts = Alerts([CallbackSink(told.append)])
+    authority, audit, store = composed(house, alerts=alerts)
+    gone = said("1", "account", zts.Level.CRITICAL, subject="algo-7")
+    with full(store), pytest.raises(StoreError):
+        authority.signal(gone)
+    assert authority.release(("subject", "algo-7"))
+    authority.signal(gone)
+    assert authority.quarantines == []
+    assert [entry["event"] for entry in audit.entries] == [
+        "signal",
+        "quarantine",
+        "quarantine.released",
+        "signal",
+    ]
+    alerts.close()
+    assert [alert.what for alert in told] == ["signal.account"]
+
+
+def test_what_was_settled_while_the_file_was_locked_is_written_by_the_next_try(house: Any) -> None:
+    """Also if not even a transaction could begin, nothing of what was decided is lost."""
+    authority, _, store = composed(house)
+    session = house.connect(authority)
+    call = calls(house, authority, session)
+    authority.signal(said("1", session=session.id))
+    store.rows("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(house.rules.parent / "store.sqlite")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match="locked"):
+            authority.resolve("threat", ("session", session.id.hex()))
+        with pytest.raises(ReauthRequired):
+            call()
+    (change,) = authority.resolve("threat", ("session", session.id.hex()))
+    assert change.after is zts.Mode.NORMAL
+    assert call()
+
+
+def test_D8_points_are_answered_while_nothing_can_be_written(house: Any) -> None:
+    """A disk that is full takes no lease away as long as there is nothing to say."""
+    clock = MovableClock()
+    authority, _, store = composed(house, clock=clock)
+    call = calls(house, authority, house.connect(authority))
+    with read_only(store):
+        clock.offset_s += 2
+        authority.tick()
+        assert call()
+
+
+@pytest.mark.parametrize("data", [b"\xc1", b"\x90", b"\x92\x01\xa1x", b"\x92\x01\xff", b"\x80"])
+def test_a_damaged_clock_of_risk_is_told_as_such(house: Any, data: bytes) -> None:
+    """What cannot be read back of risk opens no Authority, and the file is let go of."""
+    house.authority().close()
+    with SqliteStore(house.state / "authority.sqlite") as store:
+        store.put_state("risk-clock", data)
+    with pytest.raises(StoreError, match="the risk that is kept is damaged"):
+        house.authority()
+    with SqliteStore(house.state / "authority.sqlite") as store:
+        store.put_state("risk-clock", canonical.encode([7, 5]))
+    assert house.authority().risk.mark() == 7
+
+
+def test_a_damaged_risk_of_a_session_opens_no_authority(house: Any) -> None:
+    """A state that cannot be read must not pass for one without signals."""
+    authority = house.authority()
+    session = house.connect(authority)
+    authority.close()
+    with SqliteStore(house.state / "authority.sqlite") as store:
+        store.set_mode(session.id, zts.Mode.NORMAL, b"\x80")
+    with pytest.raises(StoreError, match="the risk that is kept is damaged"):
+        house.authority()

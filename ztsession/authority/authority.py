@@ -289,8 +289,8 @@ class Authority:
         """Take a signal; every session that it hits is in its new mode, everywhere in this process, on
         return. What it does is in ``risk.toml``, see :class:`~ztsession.risk.rules.RiskRules`.
 
-        WireError: there is no such kind. StoreError: nothing of it is durable, send it again. AuditError: it
-        is in force and not in the log.
+        WireError: there is no such kind. StoreError: nothing of it is durable, send it again; or it takes
+        something back, and could not be recorded. AuditError: it is in force and not in the log.
         """
         return self._reports.take(signal)
 

@@ -1,8 +1,9 @@
 """From a signal to the next call: decide, record, publish; and the same for what time and operators do.
 
-What takes rights away does not wait for the audit log, see :mod:`ztsession.authority.afterwards`; what gives
-them back does. The engine has decided before anything is written, and would not say it twice: so what could
-not be written is owed, and is written with whatever comes next.
+What takes rights away does not wait for the audit log, see :mod:`ztsession.authority.afterwards`; what an
+operator gives back does, and so does what a source takes back of its own. The engine has decided before
+anything is written, and would not say it twice: so what could not be written is owed, and is written with
+whatever comes next.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ztsession.audit.sink import AuditSink
 from ztsession.authority.afterwards import Afterwards
 from ztsession.authority.changes import ChangeLog
 from ztsession.bus.change import Change
-from ztsession.errors import ConfigurationError
+from ztsession.errors import AuditError, ConfigurationError, StoreError, WireError
 from ztsession.risk.actions import Action
 from ztsession.risk.alerts import Alert, Alerts
 from ztsession.risk.engine import ModeChange, Reaction, RiskEngine
@@ -30,10 +31,13 @@ from ztsession.risk.standing import TARGETS, Quarantine, Target
 from ztsession.store.sqlite import SqliteStore
 from ztsession.wire import canonical
 from ztsession.wire.names import is_name
+from ztsession.wire.schema import Integer, Row
 
 __all__ = ["Reacting", "restored_engine"]
 
 _CLOCK = "risk-clock"
+#: How many signals have arrived, and the latest moment that was seen (microseconds).
+_CLOCK_FORM = Row((Integer(0, 2**63 - 1), Integer(0, 2**53)))
 _WHY_MAX = 512
 _UNWRITTEN_MAX = 4096
 #: Between two looks at what time has changed.
@@ -76,8 +80,11 @@ class Reacting:
                 now, data = int(self._clock()), signal.to_bytes()
                 if not self._store.record_signal(signal.source, signal.id, data, now=now):
                     return []
+                if signal.withdraws:
+                    self._record_withdrawal(signal)
                 reaction, line = self._decide(signal)
-                self._record_signal(signal, reaction, line, audit)
+                if not signal.withdraws:
+                    self._record_signal(signal, reaction, line, audit)
                 written = self._write()
             del self._unwritten[signal.name]
             changes = self._publish(written, audit)
@@ -132,11 +139,12 @@ class Reacting:
     # ---- Inside
 
     def _settle(self, reaction: Reaction, audit: Afterwards | None = None) -> list[ModeChange]:
+        self._owe(reaction)
+        if not self._owed_sessions and not self._owed_standing:
+            return []
         with Afterwards(self._audit) as own:
             with self._store.transaction():
-                for target in reaction.quarantined:
-                    self._record_quarantine(target, audit or own)
-                self._owe(reaction)
+                self._record_quarantines(reaction, audit or own)
                 written = self._write()
             return self._publish(written, audit or own)
 
@@ -192,8 +200,16 @@ class Reacting:
             )
         return [change for change, _ in written]
 
+    def _record_withdrawal(self, signal: Signal) -> None:
+        self._engine.look_at_clock()
+        try:
+            self._record_signal(signal, Reaction(), (), self._audit)
+        except AuditError as error:
+            # Whoever sends signals takes an AuditError for "in force", and this is not.
+            raise StoreError(f"nothing is taken back that is not on record: {error}") from error
+
     def _record_signal(
-        self, signal: Signal, reaction: Reaction, line: Sequence[bytes], audit: Afterwards
+        self, signal: Signal, reaction: Reaction, line: Sequence[bytes], audit: Afterwards | AuditSink
     ) -> None:
         kind, name = signal.target
         _, at_us = self._engine.clock
@@ -212,25 +228,29 @@ class Reacting:
             evidence=[list(pair) for pair in sorted(signal.evidence.items())],
             **{kind: name},
         )
-        for target in reaction.quarantined:
-            self._record_quarantine(target, audit)
+        self._record_quarantines(reaction, audit)
 
-    def _record_quarantine(self, target: Target, audit: Afterwards) -> None:
+    def _record_quarantines(self, reaction: Reaction, audit: Afterwards | AuditSink) -> None:
         _, at_us = self._engine.clock
-        audit.record("quarantine", target=target[0], name=target[1], why=self._why(target), at_us=at_us)
+        for each in self._shut_out(reaction):
+            target, name = each.target
+            audit.record("quarantine", target=target, name=name, why=each.why, at_us=at_us)
 
     def _tell(self, signal: Signal, reaction: Reaction, hit: int) -> None:
         if reaction.action >= Action.ALERT:
             why = f"{reaction.action.word}, {hit} sessions changed; from {signal.source}, signal {signal.id}"
             self._alert(f"signal.{alert_word(signal.kind)}", signal.level, signal.target, why)
-        for target in reaction.quarantined:
-            self._alert("quarantine", Level.CRITICAL, target, self._why(target))
+        for each in self._shut_out(reaction):
+            self._alert("quarantine", Level.CRITICAL, each.target, each.why)
 
     def _alert(self, what: str, level: Level, about: Target, why: str) -> None:
         self._alerts.raise_alert(Alert(what, level, about, why, self._clock()))
 
-    def _why(self, target: Target) -> str:
-        return next(each.why for each in self._engine.quarantines() if each.target == target)
+    def _shut_out(self, reaction: Reaction) -> list[Quarantine]:
+        if not reaction.quarantined:
+            return []
+        # What could not be written at first may have been let in again before it is.
+        return [each for each in self._engine.quarantines() if each.target in reaction.quarantined]
 
 
 def alert_word(kind: str) -> str:
@@ -241,10 +261,16 @@ def alert_word(kind: str) -> str:
 def restored_engine(
     store: SqliteStore, sessions: Sequence[bytes], rules: RiskRules, clock: Callable[[], float]
 ) -> RiskEngine:
-    """The engine as it was when the store was last written; ``sessions``: the risk of each."""
+    """The engine as it was when the store was last written; ``sessions``: the risk of each. StoreError if
+    some of it is damaged: what is not known of risk must not pass for none.
+    """
     data = store.get_state(_CLOCK)
-    arrived, latest_us = canonical.decode(data, max_bytes=64) if data else (0, 0)
-    return RiskEngine.restore(store.standing(), sessions, rules, clock=clock, at=(arrived, latest_us))
+    try:
+        at = canonical.decode(data, max_bytes=64) if data else [0, 0]
+        _CLOCK_FORM.check(at, _CLOCK)
+        return RiskEngine.restore(store.standing(), sessions, rules, clock=clock, at=(at[0], at[1]))
+    except WireError as error:
+        raise StoreError(f"the risk that is kept is damaged: {error}") from None
 
 
 def _checked(target: Target) -> Target:

@@ -155,7 +155,8 @@ class RiskEngine:
     def signal(self, signal: Signal, line: Collection[bytes] = ()) -> Reaction:
         """Take one signal in. A duplicate changes nothing; WireError for a kind that there is not.
 
-        ``line``: sessions that go on from the one that the signal is against, and are hit with it.
+        ``line``: sessions that go on from the one that the signal is against, and are hit with it. What a
+        withdrawal leaves is seen as by :meth:`resolve`.
         """
         with self._lock:
             self._rules.check(signal)
@@ -164,7 +165,6 @@ class RiskEngine:
             self._remember(signal)
             self._arrived += 1
             if signal.withdraws:
-                self._now_us()
                 return self._take_back(signal.kind, signal.target, signal.source, signal.time)
             return self._take_in(signal, line)
 

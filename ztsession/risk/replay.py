@@ -55,6 +55,7 @@ class Replay:
             return
         try:
             self._at_us = max(self._at_us, int(entry.get("at_us", 0)))
+            self.engine.look_at_clock()
             step(self, entry)
         except (KeyError, TypeError, ValueError, WireError, SessionEnded):
             # Written by an older version, or by somebody else.
@@ -95,7 +96,6 @@ class Replay:
         self.signals += 1
 
     def _resolved(self, entry: Mapping[str, Any]) -> None:
-        self.engine.look_at_clock()
         self.engine.resolve(entry["about"], (entry["target"], entry["name"]))
 
     def _quarantined(self, entry: Mapping[str, Any]) -> None:
