@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 from typing import Any
 
 import pytest
@@ -418,6 +419,25 @@ def test_D8_flood_from_many_sources_keeps_memory_bounded() -> None:
     risk = engine.session(ONE)
     assert len(risk.unresolved) <= 256
     assert risk.mode is Mode.SUSPENDED
+    assert SessionRisk.from_bytes(risk.to_bytes()) == risk
+
+
+def test_D8_flood_over_many_networks_keeps_memory_bounded() -> None:
+    """Every network around one address, of every kind and at length, still is a state that can be kept."""
+    engine = RiskEngine(clock=lambda: NOW)
+    engine.open(ONE, "ada", "host", mark=0, network="192.0.2.7")
+    evidence = {f"k{n}": "v" * 256 for n in range(8)}
+    for number, kind in enumerate(KINDS):
+        for bits in range(8, 33):
+            for level in (Level.HIGH, Level.MEDIUM):
+                network = str(ipaddress.ip_network(f"192.0.2.7/{bits}", strict=False))
+                id = f"{number}-{bits}-{level}"
+                engine.signal(Signal(id, kind, level, "d", NOW, network=network, evidence=evidence))
+    risk = engine.session(ONE)
+    assert len(risk.unresolved) <= 256
+    assert {(each.signal.kind, each.signal.level) for each in risk.unresolved} >= {
+        (kind, Level.HIGH) for kind in KINDS
+    }
     assert SessionRisk.from_bytes(risk.to_bytes()) == risk
 
 

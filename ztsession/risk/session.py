@@ -12,7 +12,7 @@ A flood must not cost memory either. Of the signals that one source sends of one
 those are kept that could still decide something: a signal takes the place, and the points, of all before that
 are no worse. That leaves at most four of each, whatever is sent. (Of one source, because each can withdraw
 what it said, and must not take along what another did; only where very many sources speak of one session are
-they taken together.)
+they taken together, and only where very many networks are around it, all of a kind.)
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ FULL_EVIDENCE: Final = frozenset({"posture", "factor", "everything"})
 STATE_MAX_BYTES: Final = 1 << 21
 _WHY_MAX_BYTES: Final = 512
 _KEPT_MAX: Final = 1024
-#: From here on signals of different sources are taken together.
+#: From here on signals of different sources are taken together, and then those of different targets. Far
+#: below what a state can hold: there are 64 kinds, and four levels of each.
 _APART_MAX: Final = 256
 _U53: Final = 2**53
 #: One row of [arrival number, microseconds, points in thousandths, signal bytes].
@@ -228,15 +229,25 @@ def kept(received: Iterable[Received], rules: RiskRules) -> tuple[Received, ...]
     """Let each signal take the place of those of its source, kind and target that came before and are no
     worse; sorted by arrival.
     """
-    result = _merged(sorted(received, key=lambda r: r.number), rules, apart=True)
-    return tuple(result if len(result) <= _APART_MAX else _merged(result, rules, apart=False))
+    result = sorted(received, key=lambda r: r.number)
+    for place in (
+        lambda s: (s.kind, *s.target, s.source),
+        lambda s: (s.kind, *s.target),
+        lambda s: (s.kind,),
+    ):
+        result = _merged(result, rules, place)
+        if len(result) <= _APART_MAX:
+            break
+    return tuple(result)
 
 
-def _merged(received: Iterable[Received], rules: RiskRules, *, apart: bool) -> list[Received]:
+def _merged(
+    received: Iterable[Received], rules: RiskRules, placed: Callable[[Signal], tuple[str, ...]]
+) -> list[Received]:
     places: dict[tuple[str, ...], list[Received]] = {}
     for each in received:
         signal = each.signal
-        place = places.setdefault((signal.kind, *signal.target, signal.source if apart else ""), [])
+        place = places.setdefault(placed(signal), [])
         gone = [r for r in place if r.signal.level <= signal.level]
         if gone:
             before = sum(rules.left(signal.kind, r.points, each.at_us - r.at_us) for r in gone)
