@@ -13,7 +13,7 @@ from test_authority import MovableClock, composed, read_only
 from test_reacting import QUIET, calls, events, replayed, said
 
 import ztsession as zts
-from ztsession.errors import ReauthRequired, StepUpRequired, StoreError
+from ztsession.errors import ReauthRequired, StepUpRequired, StoreError, WireError
 from ztsession.risk.alert_sinks import CallbackSink
 from ztsession.risk.alerts import Alert, Alerts
 from ztsession.store.sqlite import SqliteStore
@@ -267,3 +267,11 @@ def test_a_damaged_risk_of_a_session_opens_no_authority(house: Any) -> None:
         store.set_mode(session.id, zts.Mode.NORMAL, b"\x80")
     with pytest.raises(StoreError, match="the risk that is kept is damaged"):
         house.authority()
+
+
+def test_a_kind_that_there_is_not_is_no_entry_of_the_log(house: Any) -> None:
+    """An operator's slip settles nothing, and the log does not say that it did."""
+    authority = house.authority()
+    with pytest.raises(WireError, match="signal kind: expected one of"):
+        authority.resolve("thread", ("subject", "algo-7"))
+    assert events(house, "signal.resolved") == []

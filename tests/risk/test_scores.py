@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ztsession.errors import WireError
 from ztsession.risk.actions import Action
 from ztsession.risk.engine import RiskEngine
 from ztsession.risk.kinds import DEFAULT_KINDS, Kind
@@ -195,6 +196,41 @@ def test_rules_that_change_are_applied_to_what_stands() -> None:
     assert desk.engine.adopt(RiskRules(kinds={"b": QUIET})).modes[0].after is Mode.RESTRICTED
     desk.engine.reauthenticated(ONE, desk.engine.mark())
     assert desk.mode is Mode.RESTRICTED
+
+
+def test_what_stands_of_a_kind_that_is_gone_can_be_settled() -> None:
+    """An operator who took a kind out of the file need not put it in again to let somebody go on."""
+    desk = Desk(kinds=QUIET_KINDS)
+    desk.hit("a", Level.HIGH)
+    desk.hit("b", Level.HIGH, subject="carol")
+    desk.engine.adopt(RiskRules(kinds={"c": QUIET}))
+    assert desk.mode is Mode.SUSPENDED
+    assert desk.engine.resolve("a", ("session", ONE.hex())).modes[0].after is Mode.NORMAL
+    assert desk.engine.standing("carol", "host") is Level.HIGH
+    assert desk.engine.resolve("b", ("subject", "carol")).standing == [("subject", "carol")]
+    assert desk.engine.standing("carol", "host") is Level.LOW
+    with pytest.raises(WireError, match="signal kind: expected one of c"):
+        desk.engine.resolve("a", ("session", ONE.hex()))
+
+
+def test_D8_what_ended_takes_no_turn_of_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many sessions were revoked with a high score, the living cool."""
+    monkeypatch.setattr("ztsession.risk.engine.TICK_MAX", 1)
+    desk = Desk(kinds=QUIET_KINDS)
+    desk.hit("a", Level.HIGH, device="host")
+    desk.engine.quarantine(("subject", "bob"), "gone")
+    desk.clock.now += 3600
+    assert [len(desk.engine.tick().modes) for _ in range(2)] == [1, 0]
+
+
+def test_D8_the_reason_of_a_change_is_of_bounded_length() -> None:
+    """What sensors wrote of a device is not kept once for each of its sessions."""
+    desk = Desk()
+    evidence = {f"k{number}": "v" * 250 for number in range(8)}
+    reaction = desk.engine.signal(
+        Signal("s", "threat", Level.HIGH, "d", 0.0, device="host", evidence=evidence)
+    )
+    assert [len(change.why) for change in reaction.modes] == [512, 512]
 
 
 def test_tick_looks_at_a_bounded_number_of_sessions_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,6 @@ __all__ = ["Reacting", "restored_engine"]
 _CLOCK = "risk-clock"
 #: How many signals have arrived, and the latest moment that was seen (microseconds).
 _CLOCK_FORM = Row((Integer(0, 2**63 - 1), Integer(0, 2**53)))
-_WHY_MAX = 512
 _UNWRITTEN_MAX = 4096
 #: Between two looks at what time has changed.
 _TICK_S = 1.0
@@ -94,6 +93,7 @@ class Reacting:
     def resolve(self, kind: str, target: Target) -> list[ModeChange]:
         """An operator settled what is said of ``kind`` against a target, whoever said it."""
         with self._lock:
+            self._engine.check_kind(kind)
             at_us = self._engine.look_at_clock()
             self._audit.record("signal.resolved", about=kind, target=target[0], name=target[1], at_us=at_us)
             return self._settle(self._engine.resolve(kind, target))
@@ -195,7 +195,7 @@ class Reacting:
                 "session.mode",
                 session=change.session,
                 mode=change.after.name,
-                why=change.why[:_WHY_MAX],
+                why=change.why,
                 at_us=at_us,
             )
         return [change for change, _ in written]

@@ -21,6 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from ztsession.errors import WireError
 from ztsession.risk.actions import Action
@@ -35,6 +36,8 @@ __all__ = ["ModeChange", "Reaction", "RiskEngine"]
 
 #: How many names of past signals are remembered here; the store remembers them all.
 SEEN_MAX = 65_536
+#: Characters of a change's reason.
+WHY_MAX = 512
 #: Sessions that one :meth:`RiskEngine.tick` looks at.
 TICK_MAX = 2_000
 
@@ -191,10 +194,15 @@ class RiskEngine:
         """An operator settled ``kind`` against a Signal.target; sessions that are revoked stay revoked. Seen
         from the latest moment that :meth:`look_at_clock` or an event saw.
         """
-        if kind not in self._rules.kinds:
-            raise WireError(f"signal kind: expected one of {', '.join(self._rules.kinds)}")
         with self._lock:
+            self.check_kind(kind)
             return self._take_back(kind, target)
+
+    def check_kind(self, kind: str) -> None:
+        """WireError unless there is such a kind, or was when something was said that stands."""
+        with self._lock:
+            if kind not in self._rules.kinds and kind not in self._kinds_held():
+                raise WireError(f"signal kind: expected one of {', '.join(self._rules.kinds)}")
 
     def quarantine(self, target: Target, why: str) -> Reaction:
         """Shut a subject, a device or a network out: every session ends, and none begins until release."""
@@ -216,7 +224,7 @@ class RiskEngine:
     def tick(self) -> Reaction:
         """Let time take effect on some of the sessions whose score it lowers, in turn."""
         with self._lock:
-            some = list(self._cooling)[:TICK_MAX]
+            some = list(islice(self._cooling, TICK_MAX))
             for session in some:
                 self._cooling.move_to_end(session)
             return self._judge_again(some)
@@ -353,13 +361,17 @@ class RiskEngine:
                 risk = risk.with_signal(received, self._rules, now_us)
         return risk
 
+    def _kinds_held(self) -> set[str]:
+        of_sessions = (each for risk in self._sessions.with_signals() for each in risk.unresolved)
+        return {each.signal.kind for each in (*of_sessions, *self._standing.signals())}
+
     def _begin(self, risk: SessionRisk) -> SessionRisk:
         self._watch(risk)
         return risk
 
     def _watch(self, risk: SessionRisk) -> None:
         self._sessions.put(risk)
-        if risk.rated > Level.LOW:
+        if risk.rated > Level.LOW and risk.mode < Mode.REVOKED:
             self._cooling[risk.session] = None
         else:
             self._cooling.pop(risk.session, None)
@@ -377,7 +389,8 @@ class RiskEngine:
             self._watch(new)
             result.sessions.append(new.session)
             if new.mode is not old.mode:
-                why = new.explain(self._rules, self._latest_us)
+                # For each of very many sessions, with all that sensors wrote, it would be too much to keep.
+                why = new.explain(self._rules, self._latest_us)[:WHY_MAX]
                 result.modes.append(ModeChange(new.session, old.mode, new.mode, why))
         return result
 

@@ -74,6 +74,10 @@ class Standing:
         found = {r.number: r for target in self._targets_of(risk) for r in self._signals.get(target, ())}
         return [found[number] for number in sorted(found)]
 
+    def signals(self) -> Iterator[Received]:
+        """All that stands."""
+        return (received for held in self._signals.values() for received in held)
+
     # ---- Quarantines
 
     def quarantine(self, target: Target, why: str, now_us: int) -> Quarantine:
