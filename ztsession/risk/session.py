@@ -25,7 +25,7 @@ from typing import Annotated, Any, Final
 from ztsession.errors import WireError
 from ztsession.risk.actions import Action
 from ztsession.risk.levels import Level, Mode
-from ztsession.risk.networks import NETWORK_MAX_BYTES, is_in
+from ztsession.risk.networks import NETWORK_MAX_BYTES
 from ztsession.risk.rules import RiskRules
 from ztsession.risk.score import SCALE
 from ztsession.risk.signals import SIGNAL_MAX_BYTES, Signal
@@ -95,14 +95,9 @@ class SessionRisk:
 
     @property
     def targets(self) -> tuple[tuple[str, str], ...]:
-        """Everything that a signal against it can name, but for networks around its address."""
+        """What a signal against it can name, but for networks around its address."""
         own = (("session", self.session.hex()), ("subject", self.subject), ("device", self.device))
         return (*own, ("network", self.network)) if self.network else own
-
-    def concerns(self, target: tuple[str, str]) -> bool:
-        """Tell whether a signal's target is this session, its subject, its device or where it came from."""
-        kind, name = target
-        return target in self.targets or (kind == "network" and is_in(self.network, name))
 
     # ---- Events
 
@@ -198,7 +193,7 @@ class SessionRisk:
             int(self.mode),
             int(self.rated),
             self.suspended,
-            self.ended[:_WHY_MAX_BYTES],
+            self.ended,
         ).to_bytes()
 
     @classmethod
@@ -230,15 +225,23 @@ def kept(received: Iterable[Received], rules: RiskRules) -> tuple[Received, ...]
     worse; sorted by arrival.
     """
     result = sorted(received, key=lambda r: r.number)
-    for place in (
-        lambda s: (s.kind, *s.target, s.source),
-        lambda s: (s.kind, *s.target),
-        lambda s: (s.kind,),
-    ):
-        result = _merged(result, rules, place)
+    for places in (_by_source, _by_target, _by_kind):
+        result = _merged(result, rules, places)
         if len(result) <= _APART_MAX:
             break
     return tuple(result)
+
+
+def _by_source(signal: Signal) -> tuple[str, ...]:
+    return (signal.kind, *signal.target, signal.source)
+
+
+def _by_target(signal: Signal) -> tuple[str, ...]:
+    return (signal.kind, *signal.target)
+
+
+def _by_kind(signal: Signal) -> tuple[str, ...]:
+    return (signal.kind,)
 
 
 def _merged(
