@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -275,3 +276,31 @@ def test_a_kind_that_there_is_not_is_no_entry_of_the_log(house: Any) -> None:
     with pytest.raises(WireError, match="signal kind: expected one of"):
         authority.resolve("thread", ("subject", "algo-7"))
     assert events(house, "signal.resolved") == []
+
+
+def test_L3_a_log_from_anywhere_is_led_through_to_its_end(house: Any) -> None:
+    """Entries of wrong form are counted, and change nothing of what the others say."""
+    authority = house.authority()
+    session = house.connect(authority)
+    authority.signal(said("1", level=zts.Level.MEDIUM, session=session.id))
+    authority.close()
+    log = house.state / "audit.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    wrong = [
+        {"event": "signal", "at_us": 2**53 + 1},
+        {"event": "signal", "at_us": 1e400},
+        {"event": "signal", "at_us": True},
+        {"event": "signal", "at_us": "1"},
+        {"event": "session.granted", "session": "00", "marks": [1], "shown": []},
+        {"event": "session.granted", "session": 5, "marks": [1, 2], "shown": []},
+        {"event": "session.revoked", "session": "zz"},
+        {"event": "session.mode", "session": "00", "mode": "HAPPY"},
+        {"event": "signal.resolved", "about": "mood", "target": "subject", "name": "ada"},
+        {"event": "quarantine.released", "target": "subject"},
+    ]
+    good = next(json.loads(line) for line in lines if b'"event":"signal"' in line)
+    wrong += [{**good, "happened_us": 10**400}, {**good, "session": "00"}, {**good, "level": "BAD"}]
+    extra = [json.dumps({"n": 1, **each}).encode() + b"\n" for each in wrong]
+    log.write_bytes(b"".join(lines[:1] + extra + lines[1:]))
+    again = replayed(house)
+    assert (again.skipped, again.signals, again.modes, again.differences) == (len(wrong), 1, 1, [])

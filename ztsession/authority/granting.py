@@ -251,6 +251,7 @@ class Granting:
             decisions=[[grant.segment, *grant.allowed, grant.step_up] for grant in grants],
             supersedes=replaced.record.id if replaced else b"",
             renewed=replaced is not None and replaced.renewed,
+            ends_at=record.expires_at,
             # Enough to come to the same risk again.
             marks=[granted.first_mark, asked.mark],
             shown=sorted(granted.shown),

@@ -9,11 +9,13 @@ changed one of them.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ztsession.errors import SessionEnded, WireError
+from ztsession.limits import OVERLAP_S
 from ztsession.risk.engine import RiskEngine
 from ztsession.risk.levels import Level, Mode
 from ztsession.risk.rules import RiskRules
@@ -21,6 +23,9 @@ from ztsession.risk.signals import Signal
 
 __all__ = ["EVENTS", "Difference", "Replay"]
 
+_LAST_US: Final = 2**53
+#: Between an Authority's look at what is over and the moment of its entry.
+_SLACK_US: Final = 1_000_000
 _TARGETS: Final = ("subject", "device", "session", "network")
 
 
@@ -41,6 +46,8 @@ class Replay:
 
     def __init__(self, rules: RiskRules | None = None) -> None:
         self._at_us = 0
+        #: When sessions are over (microseconds): nothing else tells of it, and logs are long.
+        self._ends: list[tuple[int, bytes]] = []
         self.engine = RiskEngine(rules, clock=lambda: self._at_us / 1e6)
         #: How many signals and modes were seen, and entries that tell too little or cannot be read.
         self.signals = self.modes = self.skipped = 0
@@ -54,10 +61,10 @@ class Replay:
         if step is None:
             return
         try:
-            self._at_us = max(self._at_us, int(entry.get("at_us", 0)))
+            self._at_us = max(self._at_us, _moment(entry.get("at_us", 0)))
             self.engine.look_at_clock()
             step(self, entry)
-        except (KeyError, TypeError, ValueError, WireError, SessionEnded):
+        except (KeyError, TypeError, ValueError, OverflowError, WireError, SessionEnded):
             # Written by an older version, or by somebody else.
             self.skipped += 1
 
@@ -66,14 +73,22 @@ class Replay:
     def _granted(self, entry: Mapping[str, Any]) -> None:
         session, (first_mark, mark) = bytes.fromhex(entry["session"]), entry["marks"]
         shown, network = frozenset(entry["shown"]), entry["network"]
+        self._forget_over()
+        heapq.heappush(self._ends, (_moment(entry["ends_at"] * 1_000_000), session))
         if entry["renewed"]:
             old = bytes.fromhex(entry["supersedes"])
             self.engine.renew(session, old, mark=mark, shown=shown, network=network)
+            heapq.heappush(self._ends, (self._at_us + OVERLAP_S * 1_000_000, old))
             return
         if entry["supersedes"]:
             self.engine.close(bytes.fromhex(entry["supersedes"]))
         who, device = entry["subject"], entry["device"]
         self.engine.open(session, who, device, mark=first_mark, network=network, more=(mark, shown))
+
+    def _forget_over(self) -> None:
+        # As the Authority does before it grants, but never sooner.
+        while self._ends and self._ends[0][0] <= self._at_us - _SLACK_US:
+            self.engine.close(heapq.heappop(self._ends)[1])
 
     def _ended(self, entry: Mapping[str, Any]) -> None:
         self.engine.close(bytes.fromhex(entry["session"]))
@@ -106,15 +121,21 @@ class Replay:
         self.engine.release((entry["target"], entry["name"]))
 
     def _mode(self, entry: Mapping[str, Any]) -> None:
-        session = bytes.fromhex(entry["session"])
+        session, recorded = bytes.fromhex(entry["session"]), Mode[entry["mode"]].name
         self.modes += 1
         replayed = ""
         if self.engine.watches(session):
             # Time alone may have been what changed it.
             self.engine.look_again(session)
             replayed = self.engine.session(session).mode.name
-        if replayed != Mode[entry["mode"]].name:
-            self.differences.append(Difference(entry["n"], entry["session"], entry["mode"], replayed))
+        if replayed != recorded:
+            self.differences.append(Difference(entry["n"], entry["session"], recorded, replayed))
+
+
+def _moment(us: Any) -> int:
+    if type(us) is not int or not 0 <= us <= _LAST_US:
+        raise ValueError("no moment")
+    return us
 
 
 #: What an entry does, by its event.
