@@ -230,9 +230,9 @@ class RiskEngine:
             return self._judge_again(some)
 
     def look_again(self, session: bytes) -> list[ModeChange]:
-        """Let time take effect on one session, if it is watched."""
+        """Let time take effect on one session; SessionEnded if unknown."""
         with self._lock:
-            return self._judge_again([session] if session in self._sessions else []).modes
+            return self._judge_again([session]).modes
 
     def adopt(self, rules: RiskRules) -> Reaction:
         """Put other rules in force, and look at every session by them."""
@@ -282,7 +282,6 @@ class RiskEngine:
         for received in sorted(held, key=lambda each: each.number):
             engine._remember(received.signal)
             engine._arrived = max(engine._arrived, received.number)
-            engine._latest_us = max(engine._latest_us, received.at_us)
         return engine
 
     # ---- Inside
@@ -327,7 +326,8 @@ class RiskEngine:
             found[signal.target] = f"{signal.kind} from {signal.source} (signal {signal.id})"
         for _, risk in pairs:
             action = risk.action(self._rules)
-            if action >= Action.QUARANTINE_SUBJECT and signal.target[0] != "network":
+            # An action against a network is none against all who come from it; what their scores cause is.
+            if action >= Action.QUARANTINE_SUBJECT and (signal.target[0] != "network" or action > own):
                 kind = _quarantined_by(action)
                 name = risk.subject if kind == "subject" else risk.device
                 found.setdefault((kind, name), risk.explain(self._rules, self._latest_us))
