@@ -8,6 +8,7 @@ came.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["NETWORK_MAX_BYTES", "address_of", "is_in", "network_of"]
@@ -44,4 +45,10 @@ def is_in(address: str, network: str) -> bool:
     """Whether an address (or "" for none) lies in a network, both in their one spelling."""
     if "/" not in network or not address:
         return address == network != ""
-    return ipaddress.ip_address(address) in ipaddress.ip_network(network)
+    return _address(address) in _network(network)
+
+
+# One address is held against all networks that something stands against, and one network against all
+# addresses that sessions come from: to read the one anew each time would take most of the time.
+_address: Final = lru_cache(64)(ipaddress.ip_address)
+_network: Final = lru_cache(16_384)(ipaddress.ip_network)
