@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,57 @@ def test_A10_full_disk_is_an_error_and_leaves_no_part_of_an_entry(tmp_path: Path
     assert [(e["n"], e["event"]) for e in entries(path)] == [(1, "one"), (2, "two")]
 
 
+def test_entries_of_one_event_take_the_time_of_a_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand entries are a thousand lines in order, with a handful of waits for the disk."""
+    path, waits, real = tmp_path / "audit.jsonl", list[int](), os.fsync
+
+    def counted(file: int) -> None:
+        waits.append(path.stat().st_size)
+        real(file)
+
+    with JsonLinesAudit(path) as audit:
+        audit.record("one")
+        audit.record_all("none", [])
+        monkeypatch.setattr(os, "fsync", counted)
+        audit.record_all("many", ({"number": number, "text": "x" * 200} for number in range(1000)))
+        audit.record("two")
+    told = entries(path)
+    assert [entry["n"] for entry in told] == list(range(1, 1003))
+    assert [entry["number"] for entry in told[1:-1]] == list(range(1000))
+    assert len(waits) == 6
+    # What one write was is found whole within the tail that is read after a crash.
+    assert max(after - before for before, after in pairwise(waits)) <= 65_536
+
+
+def test_A10_full_disk_leaves_whole_entries_of_many(tmp_path: Path) -> None:
+    """What does not fit is told; what is there is whole, and the numbering goes on without a gap."""
+    path = tmp_path / "audit.jsonl"
+    many = [{"text": "x" * 1000}] * 200
+    with JsonLinesAudit(path) as audit:
+        with file_size_limit(100_000), pytest.raises(AuditError, match="cannot be written"):
+            audit.record_all("many", many)
+        assert 0 < len(entries(path)) < 100
+        audit.record_all("more", many)
+    told = entries(path)
+    assert [entry["n"] for entry in told] == list(range(1, len(told) + 1))
+
+
+def test_A8_a_garbled_write_of_many_is_moved_aside(tmp_path: Path) -> None:
+    """A crash can leave zeros in place of a whole write; the log before it is found all the same."""
+    path = tmp_path / "audit.jsonl"
+    with JsonLinesAudit(path) as audit:
+        audit.record("one", text="x" * 30_000)
+        size = path.stat().st_size
+        audit.record_all("many", [{"text": "x" * 30_000}] * 2)
+    written = path.stat().st_size - size
+    with path.open("r+b") as log:
+        log.seek(size)
+        log.write(b"\0" * written)
+    with JsonLinesAudit(path) as audit:
+        audit.record("two")
+    assert [entry["event"] for entry in entries(path)] == ["one", "audit.torn", "two"]
+
+
 def test_A10_failing_fsync_closes_the_log_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After one failed fsync nothing more is recorded, also when the disk claims to be well again."""
     path = tmp_path / "audit.jsonl"
@@ -195,6 +247,8 @@ def test_refused_entry_takes_no_number(tmp_path: Path) -> None:
     with JsonLinesAudit(path) as audit:
         with pytest.raises(AuditError, match="secret"):
             audit.record("one", secret="x")
+        with pytest.raises(AuditError, match="secret"):
+            audit.record_all("one", [{"text": "x"}, {"secret": "x"}])
         assert path.read_bytes() == b""
         audit.record("one")
     assert [e["n"] for e in entries(path)] == [1]

@@ -1,6 +1,7 @@
 """The audit log as a file of JSON lines: append-only, numbered, and honest about crashes.
 
-Each entry is one ``write`` to a file opened for appending, by the only process that holds its lock. A number
+Each entry is one ``write`` to a file opened for appending, or one of a few where a single event tells of very
+many sessions, by the only process that holds its lock. A number
 that grows by one tells a reader at once that a line is missing. What a crash can leave is an unfinished last
 line: it is moved to a ``.torn`` file beside the log when the log is next opened, with an entry that says so,
 and never thrown away nor glued to the next entry.
@@ -17,7 +18,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, Self
 
@@ -28,6 +29,8 @@ __all__ = ["JsonLinesAudit"]
 
 #: How much of the end is read: no line is longer than a quarter of it.
 _TAIL_BYTES: Final = 4 * LINE_MAX_BYTES
+#: One write at most: what a crash makes of it, and the whole line before it, must be within the tail.
+_TOGETHER_BYTES: Final = 2 * LINE_MAX_BYTES
 _FIRST: Final = b'{"n":1,'
 
 
@@ -64,6 +67,22 @@ class JsonLinesAudit:
             line = encode_entry(self._next, self._clock(), event, fields)
             self._append(line)
             self._next += 1
+
+    def record_all(self, event: str, entries: Iterable[Mapping[str, object]]) -> None:
+        """Append an entry for each of the fields, many in one write; AuditError as for :meth:`record`, and
+        then some of them may be there.
+        """
+        with self._lock:
+            self._usable()
+            lines, size = list[bytes](), 0
+            for fields in entries:
+                line = encode_entry(self._next + len(lines), self._clock(), event, fields)
+                size += len(line)
+                if size > _TOGETHER_BYTES:
+                    self._append_all(lines)
+                    lines, size = [], len(line)
+                lines.append(line)
+            self._append_all(lines)
 
     def close(self) -> None:
         """Release the file and its lock; closing twice is harmless."""
@@ -124,6 +143,11 @@ class JsonLinesAudit:
             except OSError as error:
                 self._broken = "its fsync failed"
                 raise AuditError(f"{self._path}: cannot be made durable: {error.strerror}") from error
+
+    def _append_all(self, lines: list[bytes]) -> None:
+        if lines:
+            self._append(b"".join(lines))
+            self._next += len(lines)
 
     def _take_back(self, size: int) -> None:
         try:

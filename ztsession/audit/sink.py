@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from ztsession.audit.entry import encode_entry
@@ -26,6 +26,11 @@ class AuditSink(Protocol):
     def record(self, event: str, **fields: object) -> None:
         """Keep one entry, durably, before returning; AuditError when that is not certain."""
 
+    def record_all(self, event: str, entries: Iterable[Mapping[str, object]]) -> None:
+        """Keep an entry of one event for each of the fields in ``entries``, as :meth:`record` does, in the
+        time of a few. AuditError when that is not certain of all of them.
+        """
+
 
 class MemoryAudit:
     """Entries in a list, under the same rules as on disk: what a test records, production can record too."""
@@ -40,6 +45,11 @@ class MemoryAudit:
         with self._lock:
             line = encode_entry(len(self.entries) + 1, self._clock(), event, fields)
             self.entries.append(json.loads(line))
+
+    def record_all(self, event: str, entries: Iterable[Mapping[str, object]]) -> None:
+        """Keep them one by one."""
+        for fields in entries:
+            self.record(event, **fields)
 
     def events(self) -> list[str]:
         """The names of the recorded events, in order."""
@@ -63,3 +73,8 @@ class LogAudit:
             line = encode_entry(self._written + 1, self._clock(), event, fields)
             self._written += 1
         _LOG.warning("%s", line.decode("ascii").rstrip())
+
+    def record_all(self, event: str, entries: Iterable[Mapping[str, object]]) -> None:
+        """Log them one by one."""
+        for fields in entries:
+            self.record(event, **fields)

@@ -6,6 +6,7 @@ disk could keep a stolen session alive.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +27,13 @@ class Afterwards:
         """Keep one entry if it can be kept."""
         try:
             self._sink.record(event, **fields)
+        except AuditError as error:
+            self._failed = self._failed or error
+
+    def record_all(self, event: str, entries: Iterable[Mapping[str, object]]) -> None:
+        """Keep entries if they can be kept, as :meth:`AuditSink.record_all`."""
+        try:
+            self._sink.record_all(event, entries)
         except AuditError as error:
             self._failed = self._failed or error
 

@@ -189,15 +189,9 @@ class Reacting:
         self._owed_sessions, self._owed_standing = {}, {}
         _, at_us = self._engine.clock
         self._changes.publish([change for _, change in written])
-        # One entry for each session takes time, and their calls are refused already.
-        for change, _ in written:
-            audit.record(
-                "session.mode",
-                session=change.session,
-                mode=change.after.name,
-                why=change.why,
-                at_us=at_us,
-            )
+        # Their calls are refused already; but the lock is held, and the next signal waits.
+        fields = ({"session": each.session, "mode": each.after.name, "why": each.why} for each, _ in written)
+        audit.record_all("session.mode", [{**each, "at_us": at_us} for each in fields])
         return [change for change, _ in written]
 
     def _record_withdrawal(self, signal: Signal) -> None:
