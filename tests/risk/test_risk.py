@@ -462,9 +462,10 @@ def test_state_with_signals_out_of_order_is_refused() -> None:
     engine.signal(signal("a"))
     engine.signal(signal("b", "threat"))
     fields = canonical.decode(engine.session(ONE).to_bytes(), max_bytes=1 << 21)
-    fields["unresolved"][1][0] = fields["unresolved"][0][0]
-    with pytest.raises(WireError, match="order"):
-        SessionRisk.from_bytes(canonical.encode(fields))
+    good = fields["unresolved"]
+    for rows in ([good[0], [good[0][0], *good[1][1:]]], good[::-1]):
+        with pytest.raises(WireError, match="order"):
+            SessionRisk.from_bytes(canonical.encode({**fields, "unresolved": rows}))
 
 
 def test_restored_engine_knows_what_it_has_seen_and_counted() -> None:

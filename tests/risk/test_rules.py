@@ -9,7 +9,7 @@ import pytest
 from ztsession.errors import ConfigurationError
 from ztsession.risk.actions import Action
 from ztsession.risk.kinds import DEFAULT_KINDS
-from ztsession.risk.rules import RiskRules, Threshold
+from ztsession.risk.rules import KINDS_MAX, RiskRules, Threshold
 
 GOOD = """
 [levels]
@@ -71,6 +71,11 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ("[kinds.threat]\nhalf_life_s = 1.5", 2, "expected an integer"),
         ("[kinds.threat]\ncap = -1", 2, "expected an integer from 0 to 1000"),
         ("[kinds.threat]\npoints = { SEVERE = 1 }", 2, "unknown key, expected one of LOW, MEDIUM, HIGH"),
+        (
+            "[kinds.threat]\nactions = { SEVERE = 'alert' }",
+            2,
+            "unknown key, expected one of LOW, MEDIUM, HIGH",
+        ),
         ("[kinds.threat]\npoints = { LOW = true }", 2, "expected an integer"),
         ("[kinds.threat]\nactions = { HIGH = 'Suspend' }", 2, "expected one of none"),
         ("\n".join(f"[kinds.k{n}]" for n in range(50)), 1, "expected at most 64 kinds in all"),
@@ -85,3 +90,14 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, line: i
     assert (
         told.value.line in (line, None) if "SEVERE" in text or "Suspend" in text else told.value.line == line
     )
+
+
+def test_what_is_just_within_the_bounds_holds(tmp_path: Path) -> None:
+    """Both levels from one score on, a level below its default end, and as many kinds as there may be."""
+    rules = read(tmp_path, "[levels]\nMEDIUM = { enter = 20 }\nHIGH = { enter = 20 }\n")
+    assert (rules.medium, rules.high) == (
+        Threshold(20, 20, Action.RESTRICT),
+        Threshold(20, 20, Action.SUSPEND),
+    )
+    more = KINDS_MAX - len(DEFAULT_KINDS)
+    assert len(read(tmp_path, "\n".join(f"[kinds.k{n}]" for n in range(more))).kinds) == KINDS_MAX

@@ -79,6 +79,84 @@ def test_points_are_halved_at_each_half_life_and_never_grow(points: int, age: in
     assert 0 <= decayed(points, age + 1, half_life) <= decayed(points, age, half_life) <= points
 
 
+def test_a_level_begins_and_ends_at_its_very_number() -> None:
+    """At the number itself it is entered, at the other it is kept, and a thousandth below it is left."""
+    rules = RiskRules()
+    for score, before, rated in (
+        (39_999, Level.LOW, Level.LOW),
+        (40_000, Level.LOW, Level.MEDIUM),
+        (25_000, Level.MEDIUM, Level.MEDIUM),
+        (24_999, Level.MEDIUM, Level.LOW),
+        (79_999, Level.MEDIUM, Level.MEDIUM),
+        (80_000, Level.MEDIUM, Level.HIGH),
+        (50_000, Level.HIGH, Level.HIGH),
+        (49_999, Level.HIGH, Level.MEDIUM),
+        (25_000, Level.HIGH, Level.MEDIUM),
+        (24_999, Level.HIGH, Level.LOW),
+    ):
+        assert rules.rated(score, before) is rated, (score, before)
+
+
+def test_points_of_signals_taken_together_are_those_of_each_at_its_time() -> None:
+    """One half-life apart, what is left of the first is added; and a flood fills the cap and no more."""
+    desk = Desk(kinds=QUIET_KINDS)
+    desk.hit("a", Level.MEDIUM)
+    desk.clock.now += 600
+    desk.hit("a", Level.MEDIUM)
+    assert desk.points == {"a": 45}
+    for _ in range(100):
+        desk.hit("a", Level.MEDIUM)
+    assert desk.points == {"a": 90}
+    desk.clock.now += 600
+    assert desk.points == {"a": 45}
+
+
+def test_what_answers_nothing_changes_nothing() -> None:
+    """Evidence and withdrawals that hit nothing leave a level, a suspension and an end as they are."""
+    desk = Desk(kinds={**QUIET_KINDS, "dead": Kind()})
+    desk.hit("a", Level.HIGH)
+    assert desk.later(600) is Mode.RESTRICTED  # 30 points, held by where it came from
+    desk.engine.stepped_up(ONE, 0, frozenset({"factor"}))
+    assert desk.mode is Mode.RESTRICTED
+    desk.hit("b", Level.HIGH)
+    assert desk.mode is Mode.SUSPENDED
+    assert desk.hit("c", Level.LOW, session=ONE, withdraws=True) is Mode.SUSPENDED
+    assert desk.later(86_400) is Mode.SUSPENDED
+    desk.engine.resolve("c", ("session", ONE.hex()))
+    assert desk.mode is Mode.SUSPENDED
+    desk.hit("dead", Level.CRITICAL, session=ONE)
+    desk.engine.resolve("dead", ("session", ONE.hex()))
+    assert desk.engine.explain(ONE).startswith("CRITICAL because dead of session")
+
+
+def test_everything_proven_anew_does_not_answer_critical() -> None:
+    """What was not revoked for it by the operator's rules stands until somebody takes it back."""
+    kinds = {"a": dataclasses.replace(QUIET, actions=(*QUIET.actions[:3], Action.RESTRICT), points=(0,) * 4)}
+    desk = Desk(kinds=kinds)
+    desk.hit("a", Level.CRITICAL)
+    desk.engine.reauthenticated(ONE, desk.engine.mark())
+    assert desk.mode is Mode.RESTRICTED
+
+
+def test_an_explanation_says_what_counts_and_no_more() -> None:
+    """Points that are gone are not told, nor a suspension that the score still holds; order is fixed."""
+    desk = Desk(kinds=QUIET_KINDS)
+    desk.hit("a", Level.MEDIUM)
+    assert desk.engine.explain(ONE) == "LOW because what is unresolved comes to no more"
+    desk.hit("b", Level.HIGH)
+    assert desk.engine.explain(ONE) == "HIGH because the score is 90 (a 30, b 60)"
+    desk.later(86_400)
+    assert desk.engine.explain(ONE) == (
+        "HIGH because the score is 0 (nothing is left of it); a score suspended it, and not everything was "
+        "proven since"
+    )
+    evidence = {"z": "1", "a": "2"}
+    desk.engine.signal(Signal("x", "b", Level.MEDIUM, "s", 0.0, session=TWO, evidence=evidence))
+    strict = RiskRules(kinds={"b": dataclasses.replace(QUIET, actions=(Action.RESTRICT,) * 4)})
+    desk.engine.adopt(strict)
+    assert desk.engine.explain(TWO).endswith("(signal x): 'a': '2', 'z': '1'")
+
+
 def test_several_kinds_are_more_than_one() -> None:
     """Two kinds that each restrict at most suspend together; the same number of one kind does not."""
     alone = Desk(kinds=QUIET_KINDS)

@@ -81,6 +81,8 @@ def test_addresses_have_one_spelling() -> None:
     assert address_of("/run/socket") == address_of("") == address_of("192.0.2.1:80") == ""
     assert network_of("192.0.2.1/32") == "192.0.2.1"
     assert network_of("::ffff:192.0.2.0/120") == "192.0.2.0/24"
+    assert network_of("::ffff:0:0/96") == "0.0.0.0/0"
+    assert network_of("::fffe:0:0/95") == "::fffe:0:0/95"
     assert not is_in("", "0.0.0.0/0")
     assert not is_in("", "")
     for wrong in ("192.0.2.1/24", "somewhere", "", "1.2.3.4/33"):
@@ -241,3 +243,60 @@ def test_a_kind_that_there_is_not_is_refused_before_it_counts() -> None:
         one.signal(said("a", "mood", subject="ada"))
     assert one.mark() == 0
     assert one.signal(said("a", subject="ada")).modes[0].after is Mode.SUSPENDED
+
+
+def test_D8_what_is_over_leaves_nothing_behind() -> None:
+    """Networks that nothing stands against any more, and names that nobody bears, take no room."""
+    one = engine()
+    for number in range(100):
+        network = f"10.{number}.0.0/16"
+        one.signal(said(f"a-{number}", network=network))
+        one.quarantine(("network", f"10.{number}.0.1"), "x")
+        one.quarantine(("network", network), "x")
+        one.resolve("threat", ("network", network))
+        assert one._standing._wide == {("network", network): None}
+        assert one.release(("network", network))
+        one.release(("network", f"10.{number}.0.1"))
+        one.open(NEXT, f"n-{number}", f"d-{number}", mark=one.mark(), network="10.0.0.1")
+        one.close(NEXT)
+    one.close(ONE)
+    one.close(TWO)
+    assert (one._standing._wide, one._standing._signals, one._sessions._by) == ({}, {}, {})
+    assert (one._sessions._with_signals, one._cooling) == ({}, {})
+
+
+def test_D8_a_flood_against_one_name_is_kept_as_one() -> None:
+    """What stands is kept as a session keeps it, so a thousand signals are few."""
+    one = engine()
+    for number in range(1000):
+        one.signal(said(f"a-{number}", level=Level.MEDIUM, subject="carol"))
+    assert len(one.standing_bytes(("subject", "carol"))) < 1000
+
+
+def test_resolving_one_kind_leaves_the_others_standing_for_who_comes() -> None:
+    """Also when nobody is connected to show it."""
+    one = engine()
+    one.signal(said("a", "threat", subject="carol"))
+    one.signal(said("b", "operator", subject="carol"))
+    one.resolve("threat", ("subject", "carol"))
+    assert [each.signal.id for each in one.open(NEXT, "carol", "x", mark=2).unresolved] == ["b"]
+
+
+def test_quarantines_are_listed_in_order_and_with_a_reason_of_bounded_length() -> None:
+    """By target, whoever was first; a long reason can be kept all the same."""
+    one = engine()
+    one.quarantine(("subject", "b"), "x" * 1000)
+    one.quarantine(("subject", "a"), "\u202e" * 300)
+    assert [each.target for each in one.quarantines()] == [("subject", "a"), ("subject", "b")]
+    assert [len(each.why) for each in one.quarantines()] == [256, 256]
+    opened = one.open(NEXT, "b", "x", mark=0)
+    assert one.standing_bytes(("subject", "b"))
+    assert opened.to_bytes()
+
+
+def test_a_signal_cannot_be_changed_by_who_made_it() -> None:
+    """What was checked is what counts."""
+    evidence = {"a": "b"}
+    one = said("a", subject="ada", evidence=evidence)
+    evidence["a"] = "c" * 300
+    assert one.evidence == {"a": "b"}

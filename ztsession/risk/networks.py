@@ -36,7 +36,7 @@ def network_of(text: str) -> str:
         return address
     network = ipaddress.ip_network(text, strict=True)
     base = getattr(network.network_address, "ipv4_mapped", None)
-    if base is not None and network.prefixlen >= 96:
+    if base is not None:  # so the prefix covers the clothes
         network = ipaddress.ip_network((base, network.prefixlen - 96))
     return str(network.network_address) if network.num_addresses == 1 else str(network)
 

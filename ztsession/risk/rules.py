@@ -79,7 +79,7 @@ class RiskRules:
 
     def action(self, signal: Signal) -> Action:
         """What one signal causes by itself."""
-        return Action.NONE if signal.withdraws else self.kind(signal.kind).actions[signal.level]
+        return self.kind(signal.kind).actions[signal.level]
 
     def points(self, signal: Signal) -> int:
         """What one signal adds when it arrives, in thousandths."""

@@ -17,6 +17,4 @@ SCALE: Final = 1000
 def decayed(points: int, age_us: int, half_life_us: int) -> int:
     """What is left of ``points`` after ``age_us``; exact at whole half-lives and straight between them."""
     halvings, rest = divmod(max(0, age_us), half_life_us)
-    if halvings >= 64:
-        return 0
     return (points * (2 * half_life_us - rest) // (2 * half_life_us)) >> halvings

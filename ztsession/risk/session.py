@@ -170,6 +170,7 @@ class SessionRisk:
             return f"{self.level.name} because {self.ended}"
         deciding = [r.signal for r in self.unresolved if rules.action(r.signal).mode is self.mode]
         causes = [_told(signal) for signal in deciding if self.mode is not Mode.NORMAL]
+        nothing = "what is unresolved comes to no more" if self.unresolved else "no signal is unresolved"
         scores = self.scores(rules, now_us)
         if self.rated > Level.LOW or self.suspended:
             parts = ", ".join(f"{kind} {points // SCALE}" for kind, points in sorted(scores.items()))
@@ -178,7 +179,7 @@ class SessionRisk:
             )
         if self.suspended and self.rated < Level.HIGH:
             causes.append("a score suspended it, and not everything was proven since")
-        return f"{self.level.name} because {'; '.join(causes) or 'no signal is unresolved'}"
+        return f"{self.level.name} because {'; '.join(causes) or nothing}"
 
     # ---- Storing
 
