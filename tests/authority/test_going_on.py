@@ -317,6 +317,9 @@ def test_a_code_answers_what_was_said_of_the_person_and_posture_does_not(house: 
     for _ in range(2):
         session = session.renew()
         assert trader.mode(session) == zts.Mode.RESTRICTED
+    device = zts.DevicePosture("host-1", house.device.signing_seed, measure=dict, clock=trader.clock)
+    session = session.step_up(posture=device)
+    assert trader.mode(session) == zts.Mode.RESTRICTED
     assert trader.mode(session.step_up(mfa=trader.prover)) == zts.Mode.NORMAL
 
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
-from test_authority import MovableClock, composed, read_only
+from test_authority import MovableClock, composed, read_only, supersede
 from test_reacting import QUIET, calls, events, replayed, said
 
 import ztsession as zts
-from ztsession.errors import ReauthRequired, StepUpRequired, StoreError, WireError
+from ztsession.audit.reading import read_entries
+from ztsession.authority.reacting import alert_word
+from ztsession.errors import HandshakeError, ReauthRequired, StepUpRequired, StoreError, WireError
 from ztsession.risk.alert_sinks import CallbackSink
 from ztsession.risk.alerts import Alert, Alerts
+from ztsession.risk.replay import Replay
+from ztsession.risk.rules import RiskRules
 from ztsession.store.sqlite import SqliteStore
 from ztsession.wire import canonical
 
@@ -304,3 +309,158 @@ def test_L3_a_log_from_anywhere_is_led_through_to_its_end(house: Any) -> None:
     log.write_bytes(b"".join(lines[:1] + extra + lines[1:]))
     again = replayed(house)
     assert (again.skipped, again.signals, again.modes, again.differences) == (len(wrong), 1, 1, [])
+
+
+def test_the_replay_is_told_what_each_grant_was_given_for(house: Any) -> None:
+    """Marks, what was shown, from where and when: a replay comes to just what each session began with."""
+    (house.rules / "risk.toml").write_text(QUIET)
+    clock = MovableClock()
+    authority = house.authority(clock=clock)
+    live: dict[bytes, Any] = {}
+
+    def begun(session: zts.Session) -> zts.Session:
+        live[session.id] = authority.risk.session(session.id)
+        return session
+
+    class DriftsMeanwhile:
+        """A device drifts between the offer and the proof."""
+
+        def __init__(self) -> None:
+            self.inner, self.messages = authority.connection("192.0.2.7"), 0
+
+        def exchange(self, message: bytes) -> bytes:
+            self.messages += 1
+            if self.messages == 2:
+                authority.signal(said("drift", "posture-drift", zts.Level.MEDIUM, device="host-1"))
+            return self.inner.exchange(message)
+
+    authority.signal(said("1", "mood", zts.Level.HIGH, network="192.0.2.7"))
+    clock.offset_s += 60
+    session = begun(house.connect(authority, DriftsMeanwhile()))
+    assert live[session.id].mode is zts.Mode.RESTRICTED
+    # The challenge of the renewal was made with the grant, so it answers what came before that.
+    renewed = begun(session.renew(authority.connection("192.0.2.8")))
+    assert live[renewed.id].mode is zts.Mode.NORMAL
+    authority.signal(said("2", "posture-drift", zts.Level.MEDIUM, device="host-1"))
+    assert authority.session(renewed.id).mode == zts.Mode.RESTRICTED
+    again = begun(renewed.renew(authority.connection("192.0.2.7")))
+    assert live[again.id].mode is zts.Mode.RESTRICTED
+    log = Replay(RiskRules.from_directory(house.rules))
+    for entry in read_entries(house.state / "audit.jsonl"):
+        assert entry is not None
+        log.take(entry)
+        if entry["event"] == "session.granted":
+            id = bytes.fromhex(entry["session"])
+            assert log.engine.session(id) == live[id]
+    assert (log.skipped, len(live)) == (0, 3)
+
+
+def test_D6_who_proves_everything_anew_leaves_no_session_watched(house: Any) -> None:
+    """With the session, those that had renewed it are over, and nothing of them is kept in memory."""
+    authority = house.authority()
+    session = house.connect(authority)
+    renewed = session.renew(authority.connection())
+    assert len(authority.risk) == 2
+    supersede(authority, renewed, session.id)
+    assert len(authority.risk) == 1
+
+
+def test_R2_a_signal_that_was_taken_back_does_not_come_again_after_a_restart(house: Any) -> None:
+    """The store knows every name, also those of which nothing stands any more."""
+    authority = house.authority()
+    session = house.connect(authority)
+    gone = said("1", session=session.id)
+    authority.signal(gone)
+    authority.resolve("threat", ("session", session.id.hex()))
+    authority.close()
+    authority = house.authority()
+    assert authority.signal(gone) == []
+    assert authority.session(session.id).mode == zts.Mode.NORMAL
+
+
+def test_what_stands_outlives_a_release(house: Any) -> None:
+    """To let somebody in again settles nothing else that is said of them, also over a restart."""
+    authority = house.authority()
+    authority.signal(said("1", subject="algo-7"))
+    authority.quarantine(("subject", "algo-7"))
+    assert authority.release(("subject", "algo-7"))
+    authority.close()
+    with pytest.raises(HandshakeError):
+        house.connect(house.authority())
+
+
+def test_a_tick_waits_for_nobody_and_comes_every_second(house: Any) -> None:
+    """While something is decided elsewhere it is left to the next, and a second later it is done."""
+    (house.rules / "risk.toml").write_text(QUIET)
+    clock = MovableClock()
+    authority = house.authority(clock=clock)
+    session = house.connect(authority)
+    authority.tick()
+    authority.signal(said("1", "mood", zts.Level.HIGH, session=session.id))
+    clock.offset_s += 600
+    with authority._lock:
+        ticking = threading.Thread(target=authority.tick)
+        ticking.start()
+        ticking.join(10)
+        assert not ticking.is_alive()
+    assert authority.session(session.id).mode == zts.Mode.RESTRICTED
+    authority.tick()
+    assert authority.session(session.id).mode == zts.Mode.NORMAL
+    authority.signal(said("2", "mood", zts.Level.HIGH, session=session.id))
+    clock.offset_s += 0.5
+    authority.risk._clock = lambda: clock() + 600
+    authority.tick()
+    assert authority.session(session.id).mode == zts.Mode.RESTRICTED
+    clock.offset_s += 1
+    authority.tick()
+    assert authority.session(session.id).mode == zts.Mode.NORMAL
+
+
+def test_D8_what_could_not_be_written_is_remembered_within_bounds(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest are forgotten as signals, and all that they caused is written with the next."""
+    monkeypatch.setattr("ztsession.authority.reacting._UNWRITTEN_MAX", 2)
+    authority, audit, store = composed(house)
+    session = house.connect(authority)
+    signals = [said(str(number), level=zts.Level(number), session=session.id) for number in (1, 2)]
+    signals.append(said("3", "operator", zts.Level.MEDIUM, session=session.id))
+    with full(store):
+        for each in signals:
+            with pytest.raises(StoreError):
+                authority.signal(each)
+    assert list(authority._reacting._unwritten) == [each.name for each in signals[1:]]
+    (change,) = authority.signal(signals[0])
+    assert (change.before, change.after) == (zts.Mode.NORMAL, zts.Mode.SUSPENDED)
+    for each in signals[1:]:
+        authority.signal(each)
+    assert authority._reacting._unwritten == {}
+    actions = [entry["action"] for entry in audit.entries if entry["event"] == "signal"]
+    assert actions[-3:] == ["none", "none", "suspend"]  # of two nobody knows any more what they caused
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        ("order-rate", "order-rate"),
+        ("Desk/Mood..x", "desk-mood-x"),
+        ("...", "other"),
+        ("a" * 31 + ".b", "a" * 31),
+        ("x" * 128, "x" * 32),
+    ],
+)
+def test_every_kind_can_be_told_in_an_alert(kind: str, word: str) -> None:
+    """Whatever an operator calls a kind, its alert has a word that alerts can have."""
+    assert alert_word(kind) == word
+    Alert(f"signal.{word}", zts.Level.LOW, ("subject", "ada"), "", 0.0)
+
+
+def test_what_is_worth_an_alert_alone_is_told(house: Any) -> None:
+    """A signal that changes nothing for any session is told all the same, if the operator wants it."""
+    told: list[Alert] = []
+    alerts = Alerts([CallbackSink(told.append)])
+    authority = house.authority(alerts=alerts)
+    authority.signal(said("1", level=zts.Level.LOW, network="192.0.2.7"))
+    authority.signal(said("2", "operator", level=zts.Level.LOW, network="192.0.2.7"))
+    alerts.close()
+    assert [(alert.what, alert.about) for alert in told] == [("signal.threat", ("network", "192.0.2.7"))]

@@ -209,12 +209,42 @@ def test_H14_the_risk_of_version_3_is_carried_over(path: Path) -> None:
     assert engine.stepped_up(LIVE.id, 9, frozenset({"posture"}))[0].after is Mode.NORMAL
 
 
+def test_the_basis_of_version_3_is_carried_over(path: Path) -> None:
+    """What a session rests on gets the fields that came later, and keeps those that it has."""
+    with SqliteStore(path) as store:
+        store.put_session(replace(LIVE, basis=canonical.encode({"v": 1, "credential": "c"})))
+    with closing(sqlite3.connect(path)) as connection:
+        old = connection.execute("SELECT risk FROM sessions WHERE id = ?", (LIVE.id,)).fetchone()[0]
+        connection.execute("UPDATE sessions SET risk = ? WHERE id = ?", (_older(old), LIVE.id))
+        connection.executescript("DROP TABLE standing; DELETE FROM state; PRAGMA user_version = 3")
+    with SqliteStore(path) as store:
+        record = store.get_session(LIVE.id)
+    assert record is not None
+    assert canonical.decode(record.basis, max_bytes=256) == {
+        "v": 1,
+        "credential": "c",
+        "network": "",
+        "measured": {},
+    }
+
+
 @pytest.mark.parametrize("damaged", ["sessions", "state"])
-def test_damaged_risk_stops_the_step(path: Path, damaged: str) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x9f",
+        canonical.encode(7),
+        canonical.encode({"v": 1}),
+        canonical.encode({"arrived": 1, "unresolved": [[1]], "standing": [[1]]}),
+        canonical.encode({"arrived": 1, "unresolved": [[1, 2]], "standing": [[1, 2]]}),
+        canonical.encode({"arrived": 1, "unresolved": 5, "standing": 5}),
+    ],
+)
+def test_damaged_risk_stops_the_step(path: Path, damaged: str, data: bytes) -> None:
     """Risk that cannot be carried over is told, and the file stays as it was: nothing is forgotten."""
     with closing(sqlite3.connect(path)) as connection, connection:
         column = {"sessions": "risk", "state": "data"}[damaged]
-        connection.execute(f"UPDATE {damaged} SET {column} = x'9f'")
+        connection.execute(f"UPDATE {damaged} SET {column} = ?", (data,))
     with pytest.raises(StoreError, match="risk that it holds is damaged"):
         SqliteStore(path)
     assert is_old(path)

@@ -72,8 +72,6 @@ class Reacting:
 
     def signal(self, signal: Signal) -> list[ModeChange]:
         """Take a signal, see :meth:`Authority.signal`."""
-        # A kind that there is not must not become durable.
-        self._engine.rules.check(signal)
         with self._lock, Afterwards(self._audit) as audit:
             with self._store.transaction():
                 now, data = int(self._clock()), signal.to_bytes()
