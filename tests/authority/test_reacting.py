@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_authority import MovableClock, composed, read_only
+from test_authority import MovableClock, composed, read_only, supersede
 
 import ztsession as zts
 from ztsession.audit.reading import read_entries
@@ -264,14 +264,18 @@ def test_people_are_told_what_was_done_and_nothing_of_what_was_not(house: Any) -
 # ---- From the log
 
 
-KINDS = st.sampled_from(["mood", "threat", "posture-drift", "replay"])
+KINDS = st.sampled_from(["mood", "threat", "posture-drift", "replay", "off-hours", "account"])
 TARGETS = st.sampled_from(["subject", "device", "session", "network"])
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("signal"), KINDS, st.sampled_from(list(zts.Level)), TARGETS),
         st.tuples(st.just("withdraw"), KINDS, TARGETS),
         st.tuples(st.just("pass"), st.integers(1, 400)),
-        st.tuples(st.sampled_from(["connect", "renew", "resolve", "quarantine", "release", "revoke"])),
+        st.tuples(
+            st.sampled_from(["connect", "renew", "anew", "resolve", "quarantine", "release", "revoke"])
+        ),
+        st.tuples(st.just("late"), KINDS, TARGETS, st.integers(-5, 0)),
+        st.just(("reload",)),
     ),
     max_size=14,
 )
@@ -316,6 +320,16 @@ def act(
         case ("pass", seconds):
             clock.offset_s += seconds
             authority.tick()
+        case ("late", kind, target, ago_s):
+            # Of before what was said last, to be worse than it or to take it back.
+            at, back = time.time() + ago_s * 0.001, number % 2 == 0
+            level = zts.Level.LOW if back else zts.Level.MEDIUM
+            about: dict[str, Any] = {target: names[target], "withdraws": back}
+            authority.signal(zts.Signal(f"s-{number}", kind, level, "feed", at, **about))
+        case ("reload",):
+            authority.reload()
+        case ("anew",):
+            supersede(authority, session, session.id)
         case ("connect",):
             return house.connect(authority, authority.connection("192.0.2.7"))
         case ("renew",):

@@ -464,3 +464,20 @@ def test_what_is_worth_an_alert_alone_is_told(house: Any) -> None:
     authority.signal(said("2", "operator", level=zts.Level.LOW, network="192.0.2.7"))
     alerts.close()
     assert [(alert.what, alert.about) for alert in told] == [("signal.threat", ("network", "192.0.2.7"))]
+
+
+def test_a_session_that_ends_in_its_overlap_is_watched_no_more(house: Any) -> None:
+    """Rules that changed while nobody was running end it, and no signal is told to hit it after that."""
+    authority = house.authority()
+    renewed = house.connect(authority).renew(authority.connection())
+    authority.close()
+    policies = house.rules / "trading.cedar"
+    policies.write_text(
+        policies.read_text().replace('[Action::"orders.*", Action::"md.*"]', 'Action::"orders.*"')
+    )
+    authority = house.authority()
+    assert len(authority.risk) == 1
+    (change,) = authority.signal(said("1", subject="algo-7"))
+    assert change.session == renewed.id
+    authority.close()
+    assert replayed(house).differences == []

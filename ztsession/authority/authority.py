@@ -476,6 +476,8 @@ class Authority:
                 audit.record("session.revoked", session=record.id, why="rules changed in its overlap")
             with self._store.transaction():
                 changes = [self._write_revoked(record.id) for record in overlapping]
+            for record in overlapping:
+                self.risk.close(record.id)
             self._changes.publish(changes)
 
     def _sweep(self) -> None:
