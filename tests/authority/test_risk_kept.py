@@ -22,6 +22,7 @@ from ztsession.risk.alert_sinks import CallbackSink
 from ztsession.risk.alerts import Alert, Alerts
 from ztsession.risk.replay import Replay
 from ztsession.risk.rules import RiskRules
+from ztsession.store.records import SessionRecord
 from ztsession.store.sqlite import SqliteStore
 from ztsession.wire import canonical
 
@@ -434,7 +435,7 @@ def test_D8_what_could_not_be_written_is_remembered_within_bounds(
     assert (change.before, change.after) == (zts.Mode.NORMAL, zts.Mode.SUSPENDED)
     for each in signals[1:]:
         authority.signal(each)
-    assert authority._reacting._unwritten == {}
+    assert authority._reacting._unwritten == authority._reacting._owed_sessions == {}
     actions = [entry["action"] for entry in audit.entries if entry["event"] == "signal"]
     assert actions[-3:] == ["none", "none", "suspend"]  # of two nobody knows any more what they caused
 
@@ -479,5 +480,45 @@ def test_a_session_that_ends_in_its_overlap_is_watched_no_more(house: Any) -> No
     assert len(authority.risk) == 1
     (change,) = authority.signal(said("1", subject="algo-7"))
     assert change.session == renewed.id
+    authority.close()
+    assert replayed(house).differences == []
+
+
+def test_what_stands_against_several_is_owed_until_it_is_written(house: Any) -> None:
+    """Who is not connected has no session that would show it, and is kept all the same."""
+    authority, _, store = composed(house)
+    for name in ("ada", "eve"):
+        with full(store), pytest.raises(StoreError):
+            authority.signal(said(name, subject=name))
+    assert store.standing() == []
+    authority.signal(said("3", device="host-9"))
+    assert len(store.standing()) == 3
+    assert authority._reacting._owed_standing == {}
+
+
+def test_a_session_that_expired_before_its_change_was_written_holds_up_no_other(house: Any) -> None:
+    """It is over and not watched any more, and whatever comes next is written without it."""
+    authority, _, store = composed(house)
+    session = b"s" * 16
+    now = int(time.time())
+    store.put_session(SessionRecord(session, "algo-7", "none", b"k" * 32, 1, 0, now, now + 60, (), None, b""))
+    authority.risk.open(session, "algo-7", "none", mark=0)
+    with full(store), pytest.raises(StoreError):
+        authority.signal(said("1", session=session))
+    authority.risk.close(session)
+    assert authority.signal(said("2", subject="eve")) == []
+
+
+def test_a_withdrawal_sees_the_moment_at_which_it_comes(house: Any) -> None:
+    """What is left of a score is counted then, as when an operator settles something, and in the replay."""
+    (house.rules / "risk.toml").write_text(QUIET)
+    clock = MovableClock()
+    authority = house.authority(clock=clock)
+    session = house.connect(authority)
+    authority.signal(said("1", "mood", zts.Level.HIGH, session=session.id))
+    authority.signal(said("2", "replay", zts.Level.MEDIUM, session=session.id))
+    clock.offset_s += 60
+    authority.signal(said("3", "replay", zts.Level.LOW, session=session.id, withdraws=True))
+    assert authority.session(session.id).mode == zts.Mode.NORMAL
     authority.close()
     assert replayed(house).differences == []

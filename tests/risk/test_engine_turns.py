@@ -13,6 +13,7 @@ from ztsession.risk.engine import RiskEngine
 from ztsession.risk.kinds import DEFAULT_KINDS, Kind
 from ztsession.risk.levels import Level, Mode
 from ztsession.risk.rules import RiskRules, Threshold
+from ztsession.risk.session import Received, kept
 from ztsession.risk.signals import Signal
 
 ONE, TWO, NEXT = b"1" * 16, b"2" * 16, b"3" * 16
@@ -64,7 +65,9 @@ def test_what_a_score_causes_is_done_whatever_raised_it() -> None:
     """A mild signal against a network shuts out the one subject whose score it raises high enough."""
     desk = Desk(high=Threshold(80, 50, Action.QUARANTINE_SUBJECT))
     desk.hit("quiet", Level.HIGH, subject="ada")
+    desk.engine.open(NEXT, "ada", "elsewhere", mark=1)
     reaction = desk.hit("threat", network="192.0.2.7")
+    assert sorted(set(reaction.sessions)) == [ONE, TWO, NEXT]
     assert (reaction.quarantined, reaction.action) == ([("subject", "ada")], Action.QUARANTINE_SUBJECT)
     assert (desk.mode(ONE), desk.mode(TWO)) == (Mode.REVOKED, Mode.RESTRICTED)
 
@@ -165,6 +168,40 @@ def test_each_event_sees_the_moment_of_its_own() -> None:
         desk.hit("quiet", Level.HIGH, session=ONE)
         desk.clock.now += 3600
         assert [change.after for change in act(desk.engine)] == [Mode.NORMAL]
+
+
+def test_who_begins_or_goes_on_is_judged_by_the_moment_at_which_they_do() -> None:
+    """What has decayed since it was said holds up nobody, and a quarantine is as old as it is."""
+    desk = Desk()
+    desk.hit("quiet", Level.HIGH, subject="ada")
+    desk.clock.now += 900
+    assert desk.engine.open(NEXT, "ada", "x", mark=0).mode is Mode.NORMAL
+    desk.clock.now += 900
+    assert desk.engine.renew(b"4" * 16, ONE, mark=0, shown=POSTURE, network="192.0.2.7").mode is Mode.NORMAL
+    desk.clock.now += 900
+    desk.engine.quarantine(("subject", "ada"), "x")
+    assert desk.engine.quarantines()[0].since_us == round(desk.clock.now * 1e6)
+
+
+def test_H19_a_renewal_answers_nothing_that_came_after_its_challenge() -> None:
+    """Posture that was asked for before a drift says nothing about it."""
+    desk = Desk()
+    mark = desk.engine.mark()
+    desk.hit("posture-drift", device="host-1")
+    for asked, mode in ((mark, Mode.RESTRICTED), (mark + 1, Mode.NORMAL)):
+        renewed = desk.engine.renew(NEXT, ONE, mark=asked, shown=POSTURE, network="192.0.2.7")
+        assert renewed.mode is mode
+
+
+def test_what_is_kept_does_not_depend_on_the_order_in_which_it_is_given() -> None:
+    """A session that moves gets what came before after what came later."""
+    rules = RiskRules()
+    received = [
+        Received(number, 0, 30_000, Signal(f"s-{number}", "threat", level, "s", 0.0, subject="ada"))
+        for number, level in enumerate((Level.HIGH, Level.MEDIUM, Level.HIGH), 1)
+    ]
+    assert kept(received, rules) == kept(received[::-1], rules)
+    assert [each.number for each in kept(received, rules)] == [3]
 
 
 def test_what_was_said_of_where_somebody_came_from_can_be_taken_back_when_they_have_moved() -> None:

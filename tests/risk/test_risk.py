@@ -413,11 +413,13 @@ def test_D8_flood_of_signals_keeps_memory_bounded() -> None:
 def test_D8_flood_from_many_sources_keeps_memory_bounded() -> None:
     """A thousand sources that each say something of one session are taken together, and none is lost."""
     engine = watching()
+    engine.signal(signal("apart", "threat", Level.MEDIUM, device="host"))
     for number in range(1000):
         level = Level.HIGH if number == 3 else Level.MEDIUM
         engine.signal(Signal("s", "threat", level, f"source-{number}", NOW, session=ONE))
     risk = engine.session(ONE)
     assert len(risk.unresolved) <= 256
+    assert {each.signal.target for each in risk.unresolved} == {("device", "host"), ("session", ONE.hex())}
     assert risk.mode is Mode.SUSPENDED
     assert SessionRisk.from_bytes(risk.to_bytes()) == risk
 

@@ -405,3 +405,12 @@ def test_kill_loses_nothing_that_was_committed(tmp_path: Path) -> None:
             every = [n.to_bytes(16, "big") for n in range(1, last + 1)]
             assert [record.id for record in store.live_sessions(1)] == every
             assert store.revocations(1) == every
+
+
+def test_what_stands_is_forgotten_for_its_own_target_alone(tmp_path: Path) -> None:
+    """A device and a subject of one name, and others of its kind, stay."""
+    with SqliteStore(tmp_path / "state.db") as store:
+        for target, name in (("subject", "a"), ("subject", "b"), ("device", "a")):
+            store.put_standing(target, name, f"{target} {name}".encode())
+        store.put_standing("subject", "a", b"")
+        assert store.standing() == [b"device a", b"subject b"]
