@@ -522,3 +522,24 @@ def test_a_withdrawal_sees_the_moment_at_which_it_comes(house: Any) -> None:
     assert authority.session(session.id).mode == zts.Mode.NORMAL
     authority.close()
     assert replayed(house).differences == []
+
+
+def test_who_is_shut_out_before_they_ever_came_stays_so(house: Any) -> None:
+    """A quarantine of somebody unknown outlives a restart, and each is told once, by its own event."""
+    authority = house.authority()
+    authority.quarantine(("subject", "eve"), why="one")
+    authority.quarantine(("device", "host-9"), why="two")
+    authority.close()
+    assert [each.why for each in house.authority().quarantines] == ["two", "one"]
+    assert [entry["why"] for entry in events(house, "quarantine")] == ["one", "two"]
+
+
+def test_what_comes_to_nothing_before_it_is_written_is_no_change(house: Any) -> None:
+    """A signal that could not be written and is taken back leaves no mode in the log, and no caller's list."""
+    authority, audit, _ = composed(house)
+    session = house.connect(authority)
+    with full(authority._store), pytest.raises(StoreError):
+        authority.signal(said("1", session=session.id))
+    assert authority.signal(said("2", session=session.id, withdraws=True)) == []
+    assert "session.mode" not in audit.events()
+    assert authority.session(session.id).mode == zts.Mode.NORMAL
