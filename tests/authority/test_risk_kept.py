@@ -535,7 +535,7 @@ def test_who_is_shut_out_before_they_ever_came_stays_so(house: Any) -> None:
 
 
 def test_what_comes_to_nothing_before_it_is_written_is_no_change(house: Any) -> None:
-    """A signal that could not be written and is taken back leaves no mode in the log, and no caller's list."""
+    """A signal that could not be written and is taken back leaves no mode in the log, and is none."""
     authority, audit, _ = composed(house)
     session = house.connect(authority)
     with full(authority._store), pytest.raises(StoreError):
