@@ -188,7 +188,8 @@ def test_the_changes_of_version_2_are_carried_over(path: Path) -> None:
         store.append_change("", canonical.encode(fields), now=NOW)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            "DROP TABLE standing; UPDATE sessions SET risk = x''; PRAGMA user_version = 2"
+            "DROP TABLE standing; DROP TABLE streams; DROP TABLE stream_subjects; DROP TABLE outbox;"
+            " DROP TABLE noncompliant_devices; UPDATE sessions SET risk = x''; PRAGMA user_version = 2"
         )
     with SqliteStore(path) as store:
         assert [Change.from_bytes(each.data) for each in store.changes_after(3)] == [change]
