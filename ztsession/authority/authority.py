@@ -26,6 +26,7 @@ from typing import Self
 from ztsession.audit.jsonlines import JsonLinesAudit
 from ztsession.audit.sink import AuditSink
 from ztsession.authority.afterwards import Afterwards
+from ztsession.authority.announcing import Announcer
 from ztsession.authority.changes import ChangeLog
 from ztsession.authority.connection import Connection
 from ztsession.authority.decision import Decider
@@ -53,6 +54,7 @@ from ztsession.risk.alerts import Alerts
 from ztsession.risk.engine import ModeChange
 from ztsession.risk.levels import Mode
 from ztsession.risk.signals import Signal
+from ztsession.risk.ssf.outgoing_settings import TransmitterSettings
 from ztsession.risk.standing import Quarantine, Target
 from ztsession.store.enrolments import SqliteEnrolments
 from ztsession.store.records import SessionRecord
@@ -63,6 +65,7 @@ from ztsession.wire.signature import Signer
 
 __all__ = ["Authority"]
 
+_OPERATOR = "operator"
 #: Between two clearings of what can matter to nobody any more.
 _PRUNE_S = 3600
 
@@ -80,13 +83,15 @@ class Authority:
         load: Callable[[], Decider] | None = None,
         gate: Gate | None = None,
         alerts: Alerts | None = None,
+        transmitter: TransmitterSettings | None = None,
         name: str = "authority",
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Compose an Authority from its parts; :meth:`open` is what most programs want.
 
         ``load`` makes a fresh decider for :meth:`reload`; ``gate`` bounds what strangers can cause;
-        ``alerts`` are for people, and stay the caller's to close.
+        ``alerts`` are for people, and stay the caller's to close; ``transmitter``: which other systems are
+        told what happens here.
         """
         self.keys, self._store, self._audit, self._clock = keys, store, audit, clock
         self._lock = threading.RLock()
@@ -95,6 +100,8 @@ class Authority:
         self._changes = ChangeLog(store, keys.signing, clock=clock)
         #: Replacing this Authority's own keys, with overlap.
         self.rotation = Rotation(keys, self._changes, audit, clock=clock)
+        #: Puts what is decided where others are told of it from.
+        self.announcer = Announcer(transmitter, keys, store, audit, clock=clock)
         # The keys of a session in its overlap are as good as any.
         overlapping = store.renewed_sessions(int(clock()) - OVERLAP_S)
         live = self._live()
@@ -102,7 +109,15 @@ class Authority:
         self.risk = restored_engine(store, watched, decider.risk_rules, clock)
         self._live_grants = LiveGrants()
         self._granting = Granting(
-            name, keys, store, audit, self._changes, self.risk, self._live_grants, clock=clock
+            name,
+            keys,
+            store,
+            audit,
+            self._changes,
+            self.risk,
+            self._live_grants,
+            self.announcer,
+            clock=clock,
         )
         self._reacting = Reacting(
             self.risk,
@@ -110,6 +125,7 @@ class Authority:
             self._changes,
             audit,
             self.alerts,
+            self.announcer,
             line=self._granting.line,
             lock=self._lock,
             clock=clock,
@@ -180,6 +196,7 @@ class Authority:
 
         load = partial(read_rules, rules, posture_required=posture_required, clock=clock)
         load()  # a mistake in the rules is told before any state is made
+        transmitter = TransmitterSettings.from_directory(rules)
         keys = AuthorityKeys.open(
             directory, unlock=unlock, signers=signers, root_signer=root_signer, clock=clock
         )
@@ -196,6 +213,7 @@ class Authority:
                 load=again,
                 gate=gate,
                 alerts=alerts,
+                transmitter=transmitter,
                 name=name,
                 clock=clock,
             )
@@ -324,7 +342,7 @@ class Authority:
         """Let time take effect on scores. Points that ask for changes do it; call it where there are none."""
         self._reacting.tick()
 
-    def revoke(self, session: bytes, *, why: str = "operator") -> None:
+    def revoke(self, session: bytes, *, why: str = _OPERATOR) -> None:
         """End one session (16-byte id) for good, known or not yet; points refuse it from the next call on.
 
         If it was renewed meanwhile, what renewed it ends, and so do keys of before that are in their overlap.
@@ -337,7 +355,7 @@ class Authority:
             for each in line:
                 audit.record("session.revoked", session=each, why=why)
             with self._store.transaction():
-                changes = [self._write_revoked(each) for each in line]
+                changes = [self._write_revoked(each, why) for each in line]
             for each in line:
                 self.risk.close(each)
                 self._live_grants.remove(each)
@@ -414,6 +432,7 @@ class Authority:
         return Enrolment(
             SqliteEnrolments(self._store),
             self._audit,
+            self.announcer,
             decider=lambda: self.rules.decider,
             end_unenrolled=self.rules.review,
         )
@@ -442,8 +461,10 @@ class Authority:
         record = self._store.get_session(session)
         return "" if record is None else record.subject
 
-    def _write_revoked(self, session: bytes) -> Change:
+    def _write_revoked(self, session: bytes, why: str) -> Change:
         self._store.revoke(session, int(self._clock()) + 2 * 86400)
+        by, reason = ("admin", "OPERATOR") if why == _OPERATOR else ("policy", "POLICY")
+        self.announcer.revoked(session, by=by, reason=reason)
         if self._store.get_session(session) is not None:
             self._store.set_mode(session, Mode.REVOKED)
         return self._changes.write_mode(session, Mode.REVOKED)
@@ -475,7 +496,7 @@ class Authority:
             for record in overlapping:
                 audit.record("session.revoked", session=record.id, why="rules changed in its overlap")
             with self._store.transaction():
-                changes = [self._write_revoked(record.id) for record in overlapping]
+                changes = [self._write_revoked(record.id, "rules") for record in overlapping]
             self._changes.publish(changes)
 
     def _sweep(self) -> None:

@@ -12,9 +12,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ztsession.audit.sink import AuditSink
 from ztsession.authority.afterwards import Afterwards
+from ztsession.authority.announcing import Announcer
 from ztsession.authority.changes import ChangeLog
 from ztsession.bus.change import Change
 from ztsession.errors import ConfigurationError
@@ -25,6 +27,7 @@ from ztsession.risk.levels import Level, Mode
 from ztsession.risk.networks import network_of
 from ztsession.risk.rules import RiskRules
 from ztsession.risk.signals import Signal
+from ztsession.risk.ssf.outgoing import POSTURE_KINDS
 from ztsession.risk.standing import TARGETS, Quarantine, Target
 from ztsession.store.sqlite import SqliteStore
 from ztsession.wire import canonical
@@ -34,9 +37,19 @@ __all__ = ["Reacting", "restored_engine"]
 
 _CLOCK = "risk-clock"
 _WHY_MAX = 512
+_OPERATOR = "operator"
 _UNWRITTEN_MAX = 4096
 #: Between two looks at what time has changed.
 _TICK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """A change of a session's mode, the kind of signal that caused it, and what that was against."""
+
+    change: ModeChange
+    kind: str
+    against: str
 
 
 class Reacting:
@@ -49,6 +62,7 @@ class Reacting:
         changes: ChangeLog,
         audit: AuditSink,
         alerts: Alerts,
+        announcer: Announcer,
         *,
         line: Callable[[bytes], Sequence[bytes]],
         lock: threading.RLock,
@@ -56,10 +70,10 @@ class Reacting:
     ) -> None:
         """``line``: all sessions that live by the same evidence as one; ``lock`` is the Authority's own."""
         self._engine, self._store, self._changes, self._audit = engine, store, changes, audit
-        self._alerts = alerts
+        self._alerts, self._announcer = alerts, announcer
         self._line, self._lock, self._clock = line, lock, clock
         #: Modes and targets that were decided and could not be written yet.
-        self._owed: list[ModeChange] = []
+        self._owed: list[_Owed] = []
         self._owed_standing: dict[Target, None] = {}
         #: What signals caused that could not be written, by their names; they come again.
         self._unwritten: OrderedDict[tuple[str, str], tuple[Reaction, Sequence[bytes]]] = OrderedDict()
@@ -87,13 +101,14 @@ class Reacting:
         with self._lock:
             at_us = self._engine.look_at_clock()
             self._audit.record("signal.resolved", about=kind, target=target[0], name=target[1], at_us=at_us)
-            return self._settle(self._engine.resolve(kind, target))
+            return self._settle(self._engine.resolve(kind, target), by=(_OPERATOR, target[0]))
 
     def quarantine(self, target: Target, why: str) -> list[ModeChange]:
         """Shut a subject, a device or a network out."""
         target = _checked(target)
         with self._lock, Afterwards(self._audit) as audit:
-            changes = self._settle(self._engine.quarantine(target, why), audit)
+            reaction = self._engine.quarantine(target, why)
+            changes = self._settle(reaction, audit, by=(_OPERATOR, target[0]))
             self._alert("quarantine", Level.CRITICAL, target, why)
             return changes
 
@@ -129,12 +144,14 @@ class Reacting:
 
     # ---- Inside
 
-    def _settle(self, reaction: Reaction, audit: Afterwards | None = None) -> list[ModeChange]:
+    def _settle(
+        self, reaction: Reaction, audit: Afterwards | None = None, *, by: tuple[str, str] = ("", "session")
+    ) -> list[ModeChange]:
         with Afterwards(self._audit) as own:
             with self._store.transaction():
                 for target in reaction.quarantined:
                     self._record_quarantine(target, audit or own)
-                self._owe(reaction)
+                self._owe(reaction, by)
                 written = self._write()
             return self._publish(written, audit or own)
 
@@ -143,31 +160,37 @@ class Reacting:
         if known is None:
             line = self._line(signal.session) if signal.session else ()
             reaction = self._engine.signal(signal, line)
-            self._owe(reaction)
+            self._owe(reaction, (signal.kind, signal.target[0]))
             self._unwritten[signal.name] = reaction, line
         if len(self._unwritten) > _UNWRITTEN_MAX:
             self._unwritten.popitem(last=False)
         return known or (reaction, line)
 
-    def _owe(self, reaction: Reaction) -> None:
-        self._owed += reaction.modes
+    def _owe(self, reaction: Reaction, by: tuple[str, str]) -> None:
+        self._owed += [_Owed(change, *by) for change in reaction.modes]
         self._owed_standing |= dict.fromkeys(reaction.standing)
 
     def _write(self) -> list[Change]:
         for target in self._owed_standing:
             self._store.put_standing(*target, self._engine.standing_bytes(target))
+            if target[0] == "device":
+                drifted = self._engine.standing_kinds(target) & POSTURE_KINDS
+                self._announcer.compliance_changed(target[1], compliant=not drifted)
         self._store.put_state(_CLOCK, canonical.encode(list(self._engine.clock)))
         return [change for owed in self._owed for change in self._write_mode(owed)]
 
-    def _write_mode(self, change: ModeChange) -> list[Change]:
+    def _write_mode(self, owed: _Owed) -> list[Change]:
+        change = owed.change
         record = self._store.get_session(change.session)
         if record is None or record.mode == Mode.REVOKED or not self._engine.watches(change.session):
             return []  # over, and one ended session must not hold up the change of all the others
         self._store.set_mode(change.session, change.after, self._engine.session(change.session).to_bytes())
+        self._announcer.mode_changed(change, record, kind=owed.kind, against=owed.against)
         return [self._changes.write_mode(change.session, change.after)]
 
     def _publish(self, written: Sequence[Change], audit: Afterwards) -> list[ModeChange]:
-        changes, self._owed, self._owed_standing = self._owed, [], {}
+        changes = [owed.change for owed in self._owed]
+        self._owed, self._owed_standing = [], {}
         _, at_us = self._engine.clock
         self._changes.publish(written)
         # One entry for each session takes time, and their calls are refused already.
