@@ -151,6 +151,13 @@ def test_page_receive_signals(tmp_path: Path) -> None:
     works("receive-signals", tmp_path)
 
 
+def test_page_send_signals(tmp_path: Path) -> None:
+    """A receiver that polls, one that is pushed to, and a new key."""
+    for needed in ("uvicorn", "httpx", "joserfc"):
+        pytest.importorskip(needed, reason=f"the page needs {needed}")
+    works("send-signals", tmp_path)
+
+
 def test_page_authority_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unlocking, all three rotations, and a token of SoftHSM2's."""
     pytest.importorskip("pkcs11", reason="the page needs python-pkcs11")
