@@ -130,7 +130,9 @@ def test_a_stream_is_made_read_changed_replaced_and_deleted(telling: Telling):
     # What was read may be sent back.
     assert client.put("/ssf/stream", json=replaced).json() == replaced
 
-    assert client.delete("/ssf/stream", params=named).status_code == 204
+    gone = client.delete("/ssf/stream", params=named)
+    assert (gone.status_code, gone.content) == (204, b"")
+    assert gone.headers.keys().isdisjoint({"content-length", "content-type", "transfer-encoding"})
     assert client.get("/ssf/stream", params=named).status_code == 404
     assert client.get("/ssf/stream").json() == []
 
@@ -323,6 +325,7 @@ def test_events_are_polled_until_they_are_acknowledged(telling: Telling):
     session = telling.house.connect(telling.authority)
     telling.authority.revoke(session.id)
     first = check(telling.poll(stream), POLLED)
+    assert telling.door.waiting == {"siem": 2}
     assert list(telling.poll(stream)["sets"]) == list(first["sets"])
     claims = [telling.read(token) for token in first["sets"].values()]
     assert [only_event(each)[0] for each in claims] == ["session-established", "session-revoked"]

@@ -90,6 +90,10 @@ class Streams:
             if row.receiver not in self.settings.receivers:
                 self._delete(row, by="operator")
 
+    def waiting(self) -> dict[str, int]:
+        """How many events wait for each receiver that has a stream."""
+        return {row.receiver: row.held for row in self._rows.all()}
+
     # ---- One receiver's own
 
     def of(self, receiver: str) -> Stream | None:

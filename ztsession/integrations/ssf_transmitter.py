@@ -94,6 +94,11 @@ class SsfTransmitter:
         return self._outbox.counts
 
     @property
+    def waiting(self) -> dict[str, int]:
+        """How many events wait for each receiver that has a stream."""
+        return self._streams.waiting()
+
+    @property
     def callers_refused(self) -> int:
         """How many requests came without the token of a receiver."""
         return self._refused
@@ -155,7 +160,7 @@ class SsfTransmitter:
             allowed = ", ".join(steps)
             raise Problem(405, f"only {allowed}", ("allow", allowed))
         asked = _query if method in ("GET", "DELETE") else messages.members
-        data = request.scope["query_string"] if asked is _query else await _body(request)
+        data = request.scope.get("query_string", b"") if asked is _query else await _body(request)
         return await self._work(workers, request, lambda: steps[method](receiver, asked(data)))
 
     async def _work(self, workers: Workers, request: Request, work: Callable[[], _T]) -> _T:
