@@ -20,6 +20,7 @@ from ztsession.risk.ssf.outgoing_subjects import (
     keys_of,
     read_subject,
 )
+from ztsession.risk.ssf.settings import SsfSettings
 
 DIGEST = "0123456789abcdef" * 4
 GOOD = f"""\
@@ -51,6 +52,17 @@ def test_settings_are_read(tmp_path: Path):
     assert siem.events == (CAEP + "session-revoked",)
     assert siem.push_hosts == {"siem.example:443", "10.0.0.7:8443"}
     assert DIGEST not in repr(settings)
+
+
+def test_both_directions_live_in_one_file(tmp_path: Path):
+    """Each reader takes its own table, and passes over that of the other alone."""
+    ours = GOOD[: GOOD.index("[transmitters.idp]")]
+    assert read(tmp_path, ours) is not None
+    assert SsfSettings.from_directory(tmp_path).transmitters == {}
+    (tmp_path / "ssf.toml").write_text(ours + "[receivers]\n")
+    for reader in (TransmitterSettings, SsfSettings):
+        with pytest.raises(ConfigurationError, match="receivers: unknown key"):
+            reader.from_directory(tmp_path)
 
 
 def test_without_a_table_there_is_nothing_to_read(tmp_path: Path):

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ztsession.errors import WireError
 from ztsession.posture.devices import NO_DEVICE
+from ztsession.risk.ssf.subjects import MEMBERS
 
 __all__ = ["SUBJECT_MAX_CHARS", "complex_matches", "complex_subject", "is_complex", "keys_of", "read_subject"]
 
@@ -31,7 +32,6 @@ _FORMATS: Final[Mapping[str, tuple[str, ...]]] = {
     "uri": ("uri",),
 }
 _COMPLEX: Final = "complex"
-_PARTS: Final = ("user", "device", "session", "application", "tenant", "org_unit", "group")
 
 Subject = dict[str, Any]
 
@@ -65,7 +65,7 @@ def is_complex(text: str) -> bool:
 
 def keys_of(subject: Mapping[str, Any]) -> tuple[str, ...]:
     """The texts of all simple subjects that an event's subject names."""
-    parts = [subject[name] for name in _PARTS if name in subject]
+    parts = [subject[name] for name in MEMBERS if name in subject]
     return tuple(_text(part) for part in parts or [subject])
 
 
@@ -74,14 +74,14 @@ def complex_matches(text: str, subject: Mapping[str, Any]) -> bool:
     section 8.1.3.1).
     """
     named = _parsed(text)
-    return all(named[part] == subject[part] for part in _PARTS if part in named and part in subject)
+    return all(named[part] == subject[part] for part in MEMBERS if part in named and part in subject)
 
 
 def _checked(value: object) -> Subject:
     if type(value) is dict and value.get("format") == _COMPLEX:
         parts = {name: part for name, part in value.items() if name != "format"}
-        if not parts or not parts.keys() <= set(_PARTS):
-            raise WireError(f"subject: expected some of {', '.join(_PARTS)} in a complex one")
+        if not parts or not parts.keys() <= set(MEMBERS):
+            raise WireError(f"subject: expected some of {', '.join(MEMBERS)} in a complex one")
         return {"format": _COMPLEX, **{name: _simple(part) for name, part in parts.items()}}
     return _simple(value)
 
