@@ -10,6 +10,7 @@ what an intruder would want. So that a receiver cannot fill the log, he may do t
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -82,6 +83,7 @@ class Streams:
         """``sealing_key``: 32 bytes that receivers' own secrets are kept under."""
         self._rows, self.outbox, self.settings, self._audit = rows, outbox, settings, audit
         self._sealer, self._clock = Sealer(sealing_key), clock
+        self._pacing = threading.Lock()
         self._recent: dict[str, deque[float]] = {name: deque() for name in settings.receivers}
 
     def end_unnamed(self) -> None:
@@ -143,12 +145,13 @@ class Streams:
     def paced(self, receiver: str) -> bool:
         """Whether a receiver may now do what is audited; asking counts."""
         recent, now = self._recent[receiver], self._clock()
-        while recent and recent[0] <= now - _MINUTE_S:
-            recent.popleft()
-        if len(recent) >= CHANGES_MAX:
-            return False
-        recent.append(now)
-        return True
+        with self._pacing:
+            while recent and recent[0] <= now - _MINUTE_S:
+                recent.popleft()
+            if len(recent) >= CHANGES_MAX:
+                return False
+            recent.append(now)
+            return True
 
     # ---- Subjects and verification
 

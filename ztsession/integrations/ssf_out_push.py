@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -166,4 +167,6 @@ def _client() -> httpx.Client:
     except ImportError:
         raise ConfigurationError("push_hosts: pushes need httpx: pip install ztsession[http]") from None
     # Of its environment nothing: a proxy or a password there was meant for something else.
-    return httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
+    return httpx.Client(
+        verify=ssl.create_default_context(), timeout=TIMEOUT_S, follow_redirects=False, trust_env=False
+    )
