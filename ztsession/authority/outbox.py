@@ -187,8 +187,10 @@ class Outbox:
             return False
         if requested and event.type not in requested:
             return False
-        excepted = self._rows.has_exception(row.id, keys_of(event.subject)) or any(
-            complex_matches(text, event.subject) for text in self._rows.complex_exceptions(row.id)
+        keys = keys_of(event.subject)
+        excepted = any(
+            text in keys or complex_matches(text, event.subject)
+            for text in self._rows.exceptions_among(row.id, keys)
         )
         return excepted is not self._settings.all_subjects
 

@@ -107,15 +107,12 @@ class SqliteStreams:
         query = "SELECT count(*) FROM stream_subjects WHERE stream = ? AND complex = ?"
         return int(self._store.rows(query, stream, int(is_complex))[0][0])
 
-    def has_exception(self, stream: str, subjects: Sequence[str]) -> bool:
-        """Whether one of these is kept."""
-        query = "SELECT 1 FROM stream_subjects WHERE stream = ? AND subject = ?"
-        return any(self._store.rows(query, stream, subject) for subject in subjects)
-
-    def complex_exceptions(self, stream: str) -> list[str]:
-        """The complex ones."""
-        query = "SELECT subject FROM stream_subjects WHERE stream = ? AND complex = 1"
-        return [row[0] for row in self._store.rows(query, stream)]
+    def exceptions_among(self, stream: str, subjects: Sequence[str]) -> list[str]:
+        """Those of ``subjects`` that are kept, and all complex ones."""
+        places = ", ".join("?" * len(subjects))
+        wanted = f"complex = 1 OR subject IN ({places})"
+        query = f"SELECT subject FROM stream_subjects WHERE stream = ? AND ({wanted})"  # noqa: S608 - no values
+        return [row[0] for row in self._store.rows(query, stream, *subjects)]
 
     # ---- The outbox
 
