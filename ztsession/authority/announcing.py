@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from ztsession.audit.sink import AuditSink
 from ztsession.authority.keys import AuthorityKeys
@@ -34,6 +35,9 @@ from ztsession.store.sqlite import SqliteStore
 from ztsession.store.streams import SqliteStreams
 
 __all__ = ["Announcer"]
+
+#: Why a session ends that no signal ended, by who ends it.
+_REASONS: Final = {"admin": "OPERATOR", "user": "REPLACED", "policy": "POLICY"}
 
 
 class Announcer:
@@ -98,15 +102,15 @@ class Announcer:
             )
         )
 
-    def revoked(self, session: bytes, *, by: str, reason: str) -> None:
+    def revoked(self, session: bytes, *, by: str) -> None:
         """A session (16-byte id), known or not, is about to be revoked; nothing if it was before. ``by``:
-        admin | user | policy | system; ``reason``: a coarse word of :mod:`ztsession.risk.ssf.outgoing`.
+        an "admin", the "user" himself with a new session, or the "policy".
         """
         record = self._store.get_session(session) if self._is_heard else None
         if record is not None and record.mode == Mode.REVOKED:
             return
         subject = complex_subject(self._issuer, session=session) if record is None else self._subject(record)
-        self._put(session_revoked(subject, self._now(), by=by, reason=reason))
+        self._put(session_revoked(subject, self._now(), by=by, reason=_REASONS[by]))
 
     def compliance_changed(self, device: str, *, compliant: bool) -> None:
         """A device is as it should be, or is not; what was told already is not told again."""

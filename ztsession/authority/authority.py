@@ -109,15 +109,7 @@ class Authority:
         self.risk = restored_engine(store, watched, decider.risk_rules, clock)
         self._live_grants = LiveGrants()
         self._granting = Granting(
-            name,
-            keys,
-            store,
-            audit,
-            self._changes,
-            self.risk,
-            self._live_grants,
-            self.announcer,
-            clock=clock,
+            name, keys, store, audit, self._changes, self.risk, self._live_grants, self.announcer, clock=clock
         )
         self._reacting = Reacting(
             self.risk,
@@ -463,8 +455,7 @@ class Authority:
 
     def _write_revoked(self, session: bytes, why: str) -> Change:
         self._store.revoke(session, int(self._clock()) + 2 * 86400)
-        by, reason = ("admin", "OPERATOR") if why == _OPERATOR else ("policy", "POLICY")
-        self.announcer.revoked(session, by=by, reason=reason)
+        self.announcer.revoked(session, by="admin" if why == _OPERATOR else "policy")
         if self._store.get_session(session) is not None:
             self._store.set_mode(session, Mode.REVOKED)
         return self._changes.write_mode(session, Mode.REVOKED)

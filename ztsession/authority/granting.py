@@ -274,7 +274,7 @@ class Granting:
                 changes.append(self._changes.write_retire(replaced.record.id))
             self._announcer.established(record, replaced.record if replaced and replaced.renewed else None)
             for over in replaced.line if replaced is not None else ():
-                self._announcer.revoked(over, by="user", reason="REPLACED")
+                self._announcer.revoked(over, by="user")
                 self._store.set_mode(over, Mode.REVOKED)
                 changes.append(self._changes.write_mode(over, Mode.REVOKED))
         return changes
