@@ -126,6 +126,7 @@ def test_policy_check_passes_a_good_directory(policy: Path) -> None:
         "identities",
         "second factors",
         "risk",
+        "threats",
     ]
 
 
@@ -142,6 +143,11 @@ def test_policy_check_passes_a_good_directory(policy: Path) -> None:
         ("devices.toml", "\n[posture]\nkernels = []\n", "expected at least one value"),
         ("identity.toml", "[x509]\nroots = []\n", "names of PEM files"),
         ("mfa.toml", 'rp_id = "Not A Domain"\n', "expected"),
+        (
+            "threats.toml",
+            "[lists.a]\nfile = 'a'\nof = 'names'\nformat = 'text'\n",
+            "expected one of addresses",
+        ),
         ("risk.toml", "[levels]\nHIGH = { leave = 0 }\n", "expected an integer from 1 to 80"),
     ],
 )
@@ -158,7 +164,7 @@ def test_policy_check_names_file_and_line(policy: Path, file: str, more: str, sa
     assert name.endswith(file)
     assert int(number) > text.count("\n")
     assert says in line
-    assert len(ran.stdout.splitlines()) == 6
+    assert len(ran.stdout.splitlines()) == 7
 
 
 def test_policy_check_tells_everything_at_once(policy: Path) -> None:

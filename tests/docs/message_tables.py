@@ -41,6 +41,7 @@ KEPT = frozenset(
         "session-basis",
         "session-risk",
         "standing-risk",
+        "threats-told",
         "subject",
         "tpm-challenge",
         "tpm-enrolment-request",

@@ -9,6 +9,8 @@ decide, record (audit and store, durably), publish. What cannot be recorded is n
 Taking rights away is the exception to that: whoever fills the audit log's disk must not thereby keep a
 session alive. So a revocation or a signal is in force even when its audit entry could not be written, and the
 caller hears of that afterwards.
+
+Long because it is the one face of all its parts: what is here puts them together, and hands on.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from ztsession.audit.jsonlines import JsonLinesAudit
 from ztsession.audit.sink import AuditSink
 from ztsession.authority.afterwards import Afterwards
 from ztsession.authority.announcing import Announcer
+from ztsession.authority.attesting import Attesting
 from ztsession.authority.changes import ChangeLog
 from ztsession.authority.connection import Connection
 from ztsession.authority.decision import Decider
@@ -42,7 +45,8 @@ from ztsession.authority.reports import Reports
 from ztsession.authority.rotation import Rotation
 from ztsession.authority.rulebook import RuleBook
 from ztsession.authority.rules import read_rules
-from ztsession.authority.watching import PolicyWatcher
+from ztsession.authority.threats import Threats
+from ztsession.authority.watching import ListWatcher, PolicyWatcher
 from ztsession.authority.why import explain_session
 from ztsession.bus.change import Change
 from ztsession.errors import ConfigurationError, SessionEnded, WireError
@@ -56,6 +60,7 @@ from ztsession.risk.levels import Mode
 from ztsession.risk.signals import Signal
 from ztsession.risk.ssf.outgoing_settings import TransmitterSettings
 from ztsession.risk.standing import Quarantine, Target
+from ztsession.risk.threats.lists import ThreatLists
 from ztsession.store.enrolments import SqliteEnrolments
 from ztsession.store.records import SessionRecord
 from ztsession.store.sqlite import SqliteStore
@@ -156,6 +161,25 @@ class Authority:
             gate=gate or Gate(),
             clock=clock,
         )
+        #: Lists of what others know to be bad.
+        self.threats = Threats(
+            store,
+            audit,
+            signal=self.signal,
+            device_keys=lambda device: self.decider.device_keys(device),
+            lock=self._lock,
+            clock=clock,
+        )
+        self._attesting = Attesting(
+            store,
+            self.risk,
+            signal=self.signal,
+            max_age_s=lambda: self.decider.posture_max_age_s,
+            lock=self._lock,
+            clock=clock,
+        )
+        self._live_grants.followers += [self.threats, self._attesting]
+        self._granting.before += [self.threats.before, self._attesting.before]
         self._opened_at, self._prune_at = clock(), 0.0
         self._owned: list[Callable[[], None]] = []
         self._directory: Path | None = None
@@ -189,6 +213,7 @@ class Authority:
         load = partial(read_rules, rules, posture_required=posture_required, clock=clock)
         load()  # a mistake in the rules is told before any state is made
         transmitter = TransmitterSettings.from_directory(rules)
+        lists = ThreatLists.read(rules, now=clock())
         keys = AuthorityKeys.open(
             directory, unlock=unlock, signers=signers, root_signer=root_signer, clock=clock
         )
@@ -210,6 +235,7 @@ class Authority:
                 clock=clock,
             )
             authority._catch_up()
+            authority.threats.begin(rules, lists)
             authority._owned, authority._directory = [opened.pop_all().close], rules
         return authority
 
@@ -331,8 +357,11 @@ class Authority:
         return self._reacting.quarantines()
 
     def tick(self) -> None:
-        """Let time take effect on scores. Points that ask for changes do it; call it where there are none."""
+        """Let time take effect: on scores, and on devices that were not heard of for long. Points that ask
+        for changes do it; call it where there are none.
+        """
         self._reacting.tick()
+        self._attesting.tick()
 
     def revoke(self, session: bytes, *, why: str = _OPERATOR) -> None:
         """End one session (16-byte id) for good, known or not yet; points refuse it from the next call on.
@@ -396,8 +425,10 @@ class Authority:
         :meth:`RuleBook.reload`.
         """
         version = self.rules.version
+        self.threats.check()
         self.rules.reload()
         self._reacting.adopt(self.decider.risk_rules)
+        self.threats.reload()
         if self.rules.version != version and self._clock() < self._opened_at + OVERLAP_S:
             self._end_overlapping()
 
@@ -415,8 +446,9 @@ class Authority:
             self.reload()
             after()
 
-        watcher = PolicyWatcher(self._directory, take, every_s=every_s)
-        self._owned.insert(0, watcher.close)
+        policies = PolicyWatcher(self._directory, take, every_s=every_s)
+        lists = ListWatcher(self.threats.look, self.threats.reload, every_s=every_s)
+        self._owned[:0] = [policies.close, lists.close]
 
     @property
     def enrolment(self) -> Enrolment:

@@ -72,6 +72,9 @@ class Granting:
         self._changes, self._risk, self._live, self._clock = changes, risk, live, clock
         self._announcer = announcer
         now = int(clock())
+        #: Called with where a client stands, before anything is decided by that; each gives where it stands
+        #: then.
+        self.before: list[Callable[[Standing], Standing]] = []
         self._ends = [(record.expires_at, record.id) for record in store.live_sessions(now)]
         #: Sessions in their overlap, and those that renewed them.
         self._overlapping: dict[bytes, bytes] = {}
@@ -86,6 +89,8 @@ class Granting:
         ``standing.session`` is the session that it renews, ``standing.supersedes`` one that it replaces with
         full evidence. Raises what speaks against it; then nothing has changed.
         """
+        for look in self.before:
+            standing = look(standing)
         judged, session, now = standing.judged, os.urandom(16), int(self._clock())
         replaced = self._replaced(standing)
         grants = decider.grants(judged, session, standing.scopes, environment=standing.environment)

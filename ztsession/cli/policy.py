@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from ztsession.policy.catalog import Catalog
 from ztsession.policy.engine import CATALOG_FILE, PolicyEngine
 from ztsession.posture.appraisal import PostureAppraiser
 from ztsession.risk.rules import RiskRules
+from ztsession.risk.threats.lists import ThreatLists
 
 __all__ = ["policy"]
 
@@ -36,7 +38,7 @@ for command in (explain, graph, lint, simulate):
 def check(directory: Path) -> None:
     """Load everything in it as an Authority would; print what is wrong as FILE:LINE: WHAT."""
     said, wrong = [], 0
-    for part in (_catalog, _policies, _subjects, _devices, _identities, _factors, _risk):
+    for part in (_catalog, _policies, _subjects, _devices, _identities, _factors, _risk, _threats):
         try:
             said.append(part(directory))
         except ConfigurationError as error:
@@ -83,3 +85,9 @@ def _factors(directory: Path) -> str:
 
 def _risk(directory: Path) -> str:
     return f"risk: {len(RiskRules.from_directory(directory).kinds)} kinds of signals"
+
+
+def _threats(directory: Path) -> str:
+    lists = ThreatLists.read(directory, now=time.time()).lists
+    entries = sum(len(each.entries) for each in lists.values())
+    return f"threats: {len(lists)} lists, {entries} entries"

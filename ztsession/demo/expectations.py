@@ -165,9 +165,14 @@ def _audited(facts: Facts) -> bool:
     # One of test, and the release manager's with a step-up.
     granted = 4 + 3 + clearing + 3
     # Who posed as the algorithm, a wrong code, and a used one; the algorithm's two ways into production.
-    modes = len(facts["drift"]["modes"]) + len(facts["release"]["modes"])
-    wanted = {"session.granted": granted, "signal": 2, "session.mode": modes, "handshake.refused": 5}
-    return all(audit[event] == count for event, count in wanted.items())
+    drifted = len(facts["drift"]["modes"])
+    modes = drifted + len(facts["release"]["modes"]) + clearing // 2
+    # Two that are sent, and what the appraiser says of each device that showed something worse: of the
+    # clearing service's, and of the algorithm's, whose sessions that suspends, as far as they live by then.
+    signals = 2 + 1 + clearing // 2
+    wanted = {"session.granted": granted, "signal": signals, "handshake.refused": 5}
+    counted_as_wanted = all(audit[event] == count for event, count in wanted.items())
+    return counted_as_wanted and modes < audit["session.mode"] <= modes + drifted
 
 
 def _all_ended(facts: Facts) -> bool:
