@@ -39,6 +39,7 @@ KEPT = frozenset(
         "mfa.webauthn.credential",
         "mfa.webauthn.record",
         "session-basis",
+        "set-keys",
         "session-risk",
         "standing-risk",
         "threats-told",

@@ -34,6 +34,7 @@ from ztsession.authority.changes import ChangeLog
 from ztsession.authority.connection import Connection
 from ztsession.authority.decision import Decider
 from ztsession.authority.desk import FrontDesk
+from ztsession.authority.ending import OPERATOR, Ending
 from ztsession.authority.enrolment import Enrolment
 from ztsession.authority.gate import Gate
 from ztsession.authority.granting import Granting
@@ -70,7 +71,6 @@ from ztsession.wire.signature import Signer
 
 __all__ = ["Authority"]
 
-_OPERATOR = "operator"
 #: Between two clearings of what can matter to nobody any more.
 _PRUNE_S = 3600
 
@@ -116,6 +116,17 @@ class Authority:
         self._granting = Granting(
             name, keys, store, audit, self._changes, self.risk, self._live_grants, self.announcer, clock=clock
         )
+        self._ending = Ending(
+            store,
+            audit,
+            self._changes,
+            self.risk,
+            self._live_grants,
+            self.announcer,
+            line=self._granting.line,
+            lock=self._lock,
+            clock=clock,
+        )
         self._reacting = Reacting(
             self.risk,
             store,
@@ -135,7 +146,7 @@ class Authority:
             audit,
             self._live_grants,
             load=load,
-            end=lambda session, why: self.revoke(session, why=why),
+            end=self._ending.revoke,
             lock=self._lock,
             clock=clock,
         )
@@ -338,7 +349,7 @@ class Authority:
         """
         return self._reacting.resolve(kind, target)
 
-    def quarantine(self, target: Target, *, why: str = "operator") -> list[ModeChange]:
+    def quarantine(self, target: Target, *, why: str = OPERATOR) -> list[ModeChange]:
         """Shut out a ("subject" | "device" | "network", name): every session of it ends at once, and none
         begins until :meth:`release`. StoreError and AuditError as for :meth:`signal`.
         """
@@ -363,24 +374,14 @@ class Authority:
         self._reacting.tick()
         self._attesting.tick()
 
-    def revoke(self, session: bytes, *, why: str = _OPERATOR) -> None:
+    def revoke(self, session: bytes, *, why: str = OPERATOR) -> None:
         """End one session (16-byte id) for good, known or not yet; points refuse it from the next call on.
 
         If it was renewed meanwhile, what renewed it ends, and so do keys of before that are in their overlap.
 
         AuditError: it is over, and the log does not say so.
         """
-        Change.revoke(session)  # refuses what is no session's id
-        with self._lock, Afterwards(self._audit) as audit:
-            line = self._granting.line(session)
-            for each in line:
-                audit.record("session.revoked", session=each, why=why)
-            with self._store.transaction():
-                changes = [self._write_revoked(each, why) for each in line]
-            for each in line:
-                self.risk.close(each)
-                self._live_grants.remove(each)
-            self._changes.publish(changes)
+        self._ending.revoke(session, why)
 
     def narrow(self, profile: bytes, allowed: Sequence[int]) -> None:
         """Take operations away from every session with this profile (32-byte digest), at once and for good.
@@ -430,7 +431,7 @@ class Authority:
         self._reacting.adopt(self.decider.risk_rules)
         self.threats.reload()
         if self.rules.version != version and self._clock() < self._opened_at + OVERLAP_S:
-            self._end_overlapping()
+            self._ending.end_overlapping()
 
     def watch(self, *, every_s: float = 1.0, after: Callable[[], None] = lambda: None) -> None:
         """From now on :meth:`reload` whenever the policy directory has changed, until :meth:`close`;
@@ -485,47 +486,30 @@ class Authority:
         record = self._store.get_session(session)
         return "" if record is None else record.subject
 
-    def _write_revoked(self, session: bytes, why: str) -> Change:
-        self._store.revoke(session, int(self._clock()) + 2 * 86400)
-        self.announcer.revoked(session, by="admin" if why == _OPERATOR else "policy")
-        if self._store.get_session(session) is not None:
-            self._store.set_mode(session, Mode.REVOKED)
-        return self._changes.write_mode(session, Mode.REVOKED)
-
     def _remember(self, record: SessionRecord) -> None:
         try:
             grants = [Grant.from_bytes(grant) for grant in record.grants]
             self._live_grants.add(record, Basis.from_bytes(record.basis), grants)
         except WireError as error:
             # What it rests on cannot be read, so nothing speaks for it.
-            self.revoke(record.id, why=str(error)[:512])
+            self._ending.revoke(record.id, str(error)[:512])
 
     def _catch_up(self) -> None:
         # What was changed while nobody was running holds for the sessions of before, too.
         changed, version = not self.rules.unchanged, self.rules.version
         if changed:
-            self._end_overlapping()
+            self._ending.end_overlapping()
         self._reacting.adopt(self.decider.risk_rules)
         self.rules.review()
         if not changed and self.rules.version != version:
             # The policies are the same, but somebody was enrolled with less.
-            self._end_overlapping()
-
-    def _end_overlapping(self) -> None:
-        # What they hold is not kept, and rules that are new might not allow it.
-        renewed = self._store.renewed_sessions(int(self._clock()) - OVERLAP_S)
-        with self._lock, Afterwards(self._audit) as audit:
-            overlapping = [record for record in renewed if record.id not in self._live_grants]
-            for record in overlapping:
-                audit.record("session.revoked", session=record.id, why="rules changed in its overlap")
-            with self._store.transaction():
-                changes = [self._write_revoked(record.id, "rules") for record in overlapping]
-            self._changes.publish(changes)
+            self._ending.end_overlapping()
 
     def _sweep(self) -> None:
         now = self._clock()
         self._granting.end_expired(now)
         self.rules.keep_hours()
+        self.tick()
         if now >= self._prune_at:
             self._changes.prune(int(now))
             self._prune_at = now + _PRUNE_S
