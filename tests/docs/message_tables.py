@@ -42,6 +42,7 @@ KEPT = frozenset(
         "set-keys",
         "session-risk",
         "standing-risk",
+        "stream-wish",
         "threats-told",
         "subject",
         "tpm-challenge",
