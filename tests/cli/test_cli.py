@@ -127,6 +127,8 @@ def test_policy_check_passes_a_good_directory(policy: Path) -> None:
         "second factors",
         "risk",
         "threats",
+        "detectors",
+        "events of others",
     ]
 
 
@@ -148,6 +150,8 @@ def test_policy_check_passes_a_good_directory(policy: Path) -> None:
             "[lists.a]\nfile = 'a'\nof = 'names'\nformat = 'text'\n",
             "expected one of addresses",
         ),
+        ("detectors.toml", "[replay]\ncount = 0\n", "expected an integer from"),
+        ("ssf.toml", "[receivers.a]\n", "unknown key"),
         ("risk.toml", "[levels]\nHIGH = { leave = 0 }\n", "expected an integer from 1 to 80"),
     ],
 )
@@ -164,7 +168,7 @@ def test_policy_check_names_file_and_line(policy: Path, file: str, more: str, sa
     assert name.endswith(file)
     assert int(number) > text.count("\n")
     assert says in line
-    assert len(ran.stdout.splitlines()) == 7
+    assert len(ran.stdout.splitlines()) == 9
 
 
 def test_policy_check_tells_everything_at_once(policy: Path) -> None:
