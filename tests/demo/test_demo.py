@@ -246,6 +246,7 @@ def of_session(**values: Any) -> Callable[[Facts], None]:
         (set_to("trader/same_code/causes", ["the second factor does not hold"]), "the same code"),
         (set_to("trader/same_code/authority", {"session.granted": 2}), "the same code"),
         (set_to("trader/same_code/after", []), "the same code"),
+        (set_to("lateral/reported_before", [{"about": "behaviour"}]), "until somebody gets in"),
         (set_to("gateway/probing/orders.look", {"OK": 9}), "every other door shut"),
         (set_to("gateway/probing/orders.settle", {}), "every other door shut"),
         (set_to("lateral/market_data/probing", {"NOT_PERMITTED": 1, "OK": 1}), "every other door shut"),

@@ -34,7 +34,6 @@ class HttpDoor:
         return "http://127.0.0.1:{1}".format(*self._listening.getsockname())
 
     def close(self) -> None:
-        """Answer what is under way, and stop."""
+        """Answer what is under way, and stop listening."""
         self._server.should_exit = True
         self._thread.join()
-        self._listening.close()

@@ -180,6 +180,11 @@ _HIS, _TAKEN = "intruder's session", "what he took"
 
 LATERAL: Final = (
     Expectation(
+        "until somebody gets in the services have reported nobody, neither on the bad device nor the trader",
+        lambda facts: _lateral(facts)["reported_before"] == [],
+        lambda facts: f"{len(_lateral(facts)['reported_before'])} reports",
+    ),
+    Expectation(
         "an intruder in the algorithm's process finds every other door shut, at both services",
         _every_door_shut,
         _doors_seen,

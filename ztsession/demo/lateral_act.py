@@ -38,6 +38,7 @@ class LateralAct:
         facts["every_ms"] = DetectorSettings.from_directory(cast.stage.policy).every_ms
         orders = cast.counted("orders to look at", self._algorithm.ask, "rest", count=SOME)
         cast.watch.act("Somebody gets into the algorithm's process, and tries doors at both services")
+        facts["reported_before"] = cast.authority.ask("reported")
         facts["trader"] = [self._standing(TRADER)]
         self._opened = self._algorithm.ask("intrude", gateway=cast.where["gateway"], market_data=cast.data)
         facts["probed"], facts["modes"] = cast.modes_from(self._at_market_data, "probing", self._probe)
