@@ -43,7 +43,7 @@ class Desk:
         self.stage.enrol(
             [self.algorithm.prepare()],
             sources=[self.gateway.prepare(), self.market_data.prepare()],
-            key_set=self.management.prepare(),
+            management=self.management.prepare(),
         )
         opened: dict[str, Any] = self.authority.open(str(self.stage.state), str(self.stage.policy))
         self.url = opened["events"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import pytest
 
 import ztsession.demo
-from ztsession.demo.device_management_role import INVENTORY
 from ztsession.policy.attributes import SubjectAttributes
 from ztsession.policy.compile import Case
 from ztsession.policy.engine import PolicyEngine
@@ -89,11 +87,3 @@ def test_prices_are_corrected_by_the_desk_alone() -> None:
     ):
         case = Case(POLICY, subject, "host", GOOD, 1, ["market-data.*"])
         assert case.compiled(market_data, 0).allowed[0] == market_data.operation(name).bit
-
-
-def test_the_device_management_speaks_of_devices_alone() -> None:
-    """It can have a host asked for evidence: no other event is taken from it, and nothing worse than that."""
-    text = (Path(ztsession.demo.__file__).parent / "policy" / "ssf.toml").read_text()
-    [mdm] = tomllib.loads(text)["transmitters"].values()
-    assert (mdm["events"], mdm["highest"]) == (["device-compliance-change"], "MEDIUM")
-    assert mdm["listed"] == {asset: device for device, asset in INVENTORY.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 from demo_desk import HOST, Desk, desk_in
 from joserfc import jwk
 
-from ztsession.demo.device_management_role import DeviceManagementRole
+from ztsession.demo.believing import believe
+from ztsession.demo.device_management_role import INVENTORY, DeviceManagementRole
 from ztsession.demo.false_signals import FalseSignals
+from ztsession.risk.levels import Level
+from ztsession.risk.ssf.settings import SsfSettings
 
 
 @pytest.fixture
@@ -24,9 +28,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 def test_an_event_restricts_the_host_until_it_is_taken_back(desk: Desk) -> None:
     """Called bad, its sessions are RESTRICTED when the push is answered; called good, they are as before."""
     assert desk.management.push(HOST, compliant=False)["status"] == 202
-    assert (desk.modes(), desk.authority.stands(HOST)) == (["RESTRICTED"], True)
+    assert (desk.modes(), desk.authority.stands(HOST)) == (["RESTRICTED"], ["ssf:mdm"])
     assert desk.management.push(HOST, compliant=True)["status"] == 202
-    assert (desk.modes(), desk.authority.stands(HOST)) == (["NORMAL"], False)
+    assert (desk.modes(), desk.authority.stands(HOST)) == (["NORMAL"], [])
     assert desk.authority.modes() == ["RESTRICTED", "NORMAL"]
     assert desk.authority.events() == {"applied": 2}
 
@@ -60,6 +64,15 @@ def test_events_that_are_replayed_change_nothing(desk: Desk) -> None:
     assert FalseSignals(desk.url, desk.management.pushed()).replay() == 2
     assert (desk.authority.audit(), desk.modes()) == (before, ["NORMAL"])
     assert sum(desk.authority.events().values()) == 5
+
+
+def test_it_is_believed_about_devices_alone(tmp_path: Path) -> None:
+    """It can have a host asked for evidence: no other event is taken from it, and nothing worse than that."""
+    believe(tmp_path, DeviceManagementRole().prepare())
+    [mdm] = SsfSettings.from_directory(tmp_path).transmitters.values()
+    assert (mdm.events, mdm.highest) == ({"device-compliance-change"}, Level.MEDIUM)
+    text = tomllib.loads((tmp_path / "ssf.toml").read_text())["transmitters"]["mdm"]
+    assert text["listed"] == {asset: device for device, asset in INVENTORY.items()}
 
 
 def test_the_device_management_publishes_no_private_key() -> None:

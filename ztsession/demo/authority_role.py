@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import ztsession as zts
+from ztsession.authority.attesting import SOURCE as APPRAISER
+from ztsession.demo.believing import MANAGEMENT
 from ztsession.demo.control import Control
 from ztsession.demo.door import HttpDoor
 from ztsession.demo.enrolling import Enrolling
@@ -20,6 +22,7 @@ from ztsession.integrations.ssf import signal_receiver
 from ztsession.integrations.ssf_push import PATH, EventPush
 from ztsession.risk.alert_sinks import CallbackSink
 from ztsession.risk.alerts import Alert, Alerts
+from ztsession.risk.standing import Standing
 from ztsession.server import StreamServer
 
 __all__ = ["AuthorityRole"]
@@ -53,7 +56,7 @@ class AuthorityRole:
         self._door = HttpDoor(AuthorityApp(self._authority, doors=[EventPush(self._receiver)]))
         return {
             "address": self._server.address,
-            "events": f"{self._door.url}{PATH}mdm",
+            "events": f"{self._door.url}{PATH}{MANAGEMENT}",
             "root": self._authority.root.hex(),
             "ticket_key": self._authority.ticket_key.hex(),
             "segment_keys": {
@@ -113,9 +116,11 @@ class AuthorityRole:
         """What mode sessions were put in, one after the other."""
         return [entry["mode"] for entry in self._entries() if entry["event"] == "session.mode"]
 
-    def stands(self, device: str) -> bool:
-        """Whether something stands against a device."""
-        return bool(self._authority.risk.standing_bytes(("device", device)))
+    def stands(self, device: str) -> list[str]:
+        """Who has said something against a device that stands."""
+        data = self._authority.risk.standing_bytes(("device", device))
+        received = Standing().restore(data) if data else ()
+        return sorted({each.signal.source for each in received})
 
     def refusals(self) -> list[str]:
         """Why handshakes, and evidence in their channels, were refused: the exact causes, in order."""
@@ -149,7 +154,7 @@ class AuthorityRole:
 
 
 def _was_found(entry: dict[str, Any]) -> bool:
-    return entry["event"] == "signal" and not entry["source"].startswith("ssf:")
+    return entry["event"] == "signal" and not entry["source"].startswith(("ssf:", APPRAISER))
 
 
 if __name__ == "__main__":

@@ -39,8 +39,11 @@ class DeviceManagementRole:
         self._pushed: list[str] = []
 
     def prepare(self) -> dict[str, Any]:
-        """The key set that it publishes (JWKS, RFC 7517)."""
-        return {"keys": [self._key.as_dict(private=False)]}
+        """What an operator needs to believe it: its names of itself and of the Authority, its public keys
+        (of a JWKS, RFC 7517), and its inventory.
+        """
+        keys = [self._key.as_dict(private=False)]
+        return {"issuer": _ISSUER, "audience": _AUDIENCE, "keys": keys, "assets": INVENTORY}
 
     def subscribe(self, url: str) -> None:
         """Push events to this address from here on."""

@@ -118,7 +118,7 @@ class _Play:
         cast.stage.enrol(
             [*parties, *([] if self._clearing is None else [self._clearing.prepare()])],
             sources=[cast.gateway.ask("prepare"), *sources],
-            key_set=cast.device_management.ask("prepare"),
+            management=cast.device_management.ask("prepare"),
         )
         authority = cast.authority.ask("open", state=str(cast.stage.state), policy=str(cast.stage.policy))
         facts["states"] = cast.market_data.answer()
@@ -154,7 +154,9 @@ class _Play:
 
     def _reauthenticate_tampered(self) -> None:
         self._watch.act("It re-authenticates on the bad device, and gets what a bad device gets")
-        self._facts["tampered"] = self._algorithm.ask("reauthenticate", tampered=True)
+        again = self._algorithm.ask
+        _, modes = self._cast.modes_from(again, "reauthenticate", tampered=True)
+        self._facts["tampered"] = {"modes": modes}
         # One of each: a program that goes on asking for what it may not have is taken for an intruder.
         self._facts["tampered_orders"] = self._algorithm.ask("some_orders", count=1)
 

@@ -167,8 +167,10 @@ def _audited(facts: Facts) -> bool:
     # The algorithm's first session, its renewal and three re-authentications; the intruder's; the trader's
     # two, and a step-up. One of test, and the release manager's with a step-up.
     granted = 5 + 1 + 3 + clearing + 3
-    # Each of two hosts was called bad, and good again.
-    wanted = {"session.granted": granted, "signal": 4, "session.mode": _mode_changes(facts)}
+    # Each of two hosts was called bad, and good again; and the appraiser says of each device that has shown
+    # something worse that it has: of the algorithm's, and of the clearing service's.
+    signals = 4 + 1 + clearing // 2
+    wanted = {"session.granted": granted, "signal": signals, "session.mode": _mode_changes(facts)}
     # Who posed as the algorithm, a wrong code, and a used one; the algorithm's two ways into production; and
     # while they were suspended, it and the intruder.
     wanted |= {"handshake.refused": 7, "signal.resolved": 1}
@@ -178,7 +180,8 @@ def _audited(facts: Facts) -> bool:
 def _mode_changes(facts: Facts) -> int:
     lateral, release = facts["lateral"], facts["release"]
     changes = (
-        *(facts["drift"]["modes"], facts["put_right"]["modes"]),
+        *(facts[act]["modes"] for act in ("drift", "tampered", "put_right")),
+        [] if "clearing" in facts["skipped"] else facts["clearing"]["modes"],
         *(lateral["modes"], lateral["modes_settled"]),
         *(release["modes"], release["modes_put_right"]),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+from ztsession.demo.believing import MANAGEMENT
 from ztsession.demo.findings import Expectation
 from ztsession.demo.refusals import Facts, counted
 
@@ -12,17 +13,20 @@ __all__ = ["FALSE_SIGNALS", "TAKEN_BACK"]
 
 #: What an event that was pushed is answered with (RFC 8935, section 2.2).
 _TAKEN: Final = 202
+_SOURCE: Final = f"ssf:{MANAGEMENT}"
 
 
 def _taken_back(facts: Facts) -> bool:
     put_right = facts["put_right"]
-    return bool(put_right["status"] == _TAKEN and put_right["stood"] and not put_right["stands"])
+    return (
+        put_right["status"] == _TAKEN and _SOURCE in put_right["stood"] and _SOURCE not in put_right["stands"]
+    )
 
 
 def _taken_back_seen(facts: Facts) -> str:
     put_right = facts["put_right"]
-    stood, stands = ("something" if put_right[when] else "nothing" for when in ("stood", "stands"))
-    return f"answered {put_right['status']}; {stood} stood against the device before, {stands} after"
+    stood, stands = (", ".join(put_right[when]) or "nobody" for when in ("stood", "stands"))
+    return f"answered {put_right['status']}; against the device spoke {stood}, and then {stands}"
 
 
 def _changed_nothing(how: str, outcomes: frozenset[str], facts: Facts) -> bool:
@@ -34,7 +38,8 @@ def _changed_nothing(how: str, outcomes: frozenset[str], facts: Facts) -> bool:
         and sum(events.values()) == seen["attempts"]
         and events.keys() <= outcomes
         and seen["authority"] == {}
-        and seen["stands"] == [False, False]
+        and seen["stands"][0] == seen["stands"][1]
+        and _SOURCE not in seen["stands"][1]
     )
 
 
@@ -45,7 +50,7 @@ def _changed_seen(how: str, facts: Facts) -> str:
 
 
 TAKEN_BACK: Final = Expectation(
-    "put right, the device is called compliant by its management, and nothing stands against it any more",
+    "put right, the device is called compliant: what its management had said against it stands no longer",
     _taken_back,
     _taken_back_seen,
 )

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ztsession.demo.believing import believe
 from ztsession.demo.certification import Certification
 
 __all__ = ["Stage"]
@@ -40,13 +41,13 @@ class Stage:
         parties: Iterable[Mapping[str, Any]],
         *,
         sources: Iterable[Mapping[str, str]],
-        key_set: Mapping[str, Any],
+        management: Mapping[str, Any],
     ) -> None:
         """Write the registries; what was measured now is what is approved from here on.
 
         A party has "measured", and may have "subject" and "device" (TOML) and "pcrs" (digests by register).
         ``sources`` report what they find, each with "source", "public_key" (hexadecimal) and "segment";
-        ``key_set``: the device management's, a JWKS.
+        ``management``: the device management, see :func:`~ztsession.demo.believing.believe`.
         """
         known = list(parties)
         measured = [party["measured"] for party in known]
@@ -57,7 +58,7 @@ class Stage:
         )
         (self.policy / "subjects.toml").write_text("\n".join(subjects), encoding="utf-8")
         (self.policy / "devices.toml").write_text("\n".join(devices) + "".join(posture), encoding="utf-8")
-        (self.policy / "mdm.json").write_text(json.dumps(key_set), encoding="utf-8")
+        believe(self.policy, management)
         with (self.policy / "detectors.toml").open("a", encoding="utf-8") as detectors:
             detectors.writelines(map(_source, sources))
 
