@@ -150,7 +150,7 @@ def test_policy_check_passes_a_good_directory(policy: Path) -> None:
             "[lists.a]\nfile = 'a'\nof = 'names'\nformat = 'text'\n",
             "expected one of addresses",
         ),
-        ("detectors.toml", "[replay]\ncount = 0\n", "expected an integer from"),
+        ("detectors.toml", "[denials]\ncount = 0\n", "expected an integer from"),
         ("ssf.toml", "[receivers.a]\n", "unknown key"),
         ("risk.toml", "[levels]\nHIGH = { leave = 0 }\n", "expected an integer from 1 to 80"),
     ],
