@@ -15,7 +15,7 @@ PYTEST ?= -n 2
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ready-all  ## a trading firm in one terminal: sessions, orders, attacks, revocation
+demo: ready-all  ## a trading firm in one terminal: sessions, orders, signals, an intruder, attacks
 	@$(BIN)/ztsession demo
 
 test: ready-test $(VENV)/.parts  ## the whole test suite

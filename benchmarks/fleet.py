@@ -22,7 +22,7 @@ from ztsession._batch import verify_batch
 from ztsession._calls import Verifier
 from ztsession._core import Table
 from ztsession._limits import LIMITS
-from ztsession._records import Profile
+from ztsession._records import Installation, Profile
 
 __all__ = ["Fleet"]
 
@@ -118,7 +118,8 @@ class Fleet:
             limits={0: (LIMITS["MAX_AGE_MAX_US"], 0)},
             epoch_length_us=EPOCH_LENGTH_US,
         )
-        record, install = object(), self.table.install
+        record = Installation(bytes(16), "algo-1", "host-1", 2, bytes(32))
+        install = self.table.install
         made = (
             install(profile, self._secret, self._nonce, record, lifetime_us=1 << 46)[0]
             for _ in range(self.sessions)

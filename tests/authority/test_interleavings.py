@@ -286,7 +286,7 @@ def test_D6_renewals_and_revocations_leave_little_behind(house: Any):
     assert len(authority.risk) <= 3
     assert not authority._store.get_session(first).grants
     # The twin: those that live are watched, and end when their time is over.
-    signal = zts.Signal("1", "threat", zts.Level.MEDIUM, "test", time.time(), device="host-1")
+    signal = zts.Signal("1", "threat", zts.Level.HIGH, "test", time.time(), device="host-1")
     assert {session.id, other.id} <= {change.session for change in authority.signal(signal)}
     ahead_s += 86_400
     authority._sweep()

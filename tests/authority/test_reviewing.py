@@ -107,6 +107,8 @@ class Floor:
             environment="prod",
             network="",
             measured={},
+            posture_at=NOW,
+            keys=[],
         )
         self.live.add(record, shown, [grant])
         return name

@@ -78,6 +78,26 @@ def test_revocation_is_refused_at_the_very_next_call(report: tuple[dict[str, Any
     assert row["median"] == 1
 
 
+def test_each_detector_has_its_row(tmp_path: Path) -> None:
+    """A pass over all sessions, and for each detector the way from the counters to the refused call."""
+    done = _run(tmp_path, "--rows", "detection")
+    assert done.returncode == 0, done.stderr
+    rows = [row["row"] for row in json.loads((tmp_path / "bench.json").read_text())["rows"]]
+    assert rows == [
+        f"detection {name}"
+        for name in (
+            "scan",
+            "order-rate",
+            "replay",
+            "lateral-movement",
+            "off-hours",
+            "concurrency",
+            "posture-silence",
+            "strangers",
+        )
+    ]
+
+
 def test_an_unknown_row_is_refused_with_the_list_of_rows(tmp_path: Path) -> None:
     """A typing mistake does not run for minutes to measure nothing."""
     done = _run(tmp_path, "--rows", "P1,P99")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -125,6 +126,9 @@ def test_policy_check_passes_a_good_directory(policy: Path) -> None:
         "identities",
         "second factors",
         "risk",
+        "threats",
+        "detectors",
+        "events of others",
     ]
 
 
@@ -141,6 +145,13 @@ def test_policy_check_passes_a_good_directory(policy: Path) -> None:
         ("devices.toml", "\n[posture]\nkernels = []\n", "expected at least one value"),
         ("identity.toml", "[x509]\nroots = []\n", "names of PEM files"),
         ("mfa.toml", 'rp_id = "Not A Domain"\n', "expected"),
+        (
+            "threats.toml",
+            "[lists.a]\nfile = 'a'\nof = 'names'\nformat = 'text'\n",
+            "expected one of addresses",
+        ),
+        ("detectors.toml", "[denials]\ncount = 0\n", "expected an integer from"),
+        ("ssf.toml", "[receivers.a]\n", "unknown key"),
         ("risk.toml", "[levels]\nHIGH = { leave = 0 }\n", "expected an integer from 1 to 80"),
     ],
 )
@@ -157,7 +168,7 @@ def test_policy_check_names_file_and_line(policy: Path, file: str, more: str, sa
     assert name.endswith(file)
     assert int(number) > text.count("\n")
     assert says in line
-    assert len(ran.stdout.splitlines()) == 6
+    assert len(ran.stdout.splitlines()) == 9
 
 
 def test_policy_check_tells_everything_at_once(policy: Path) -> None:
@@ -310,6 +321,23 @@ def test_keys_are_rotated_step_by_step(state: Path) -> None:
     assert rotate("segment", "orders", "activate").returncode == 1
     assert [row[0] for row in keys_of(state)] == ["root", "static", "static", "signing", "segment"]
     assert "no key of segment 'md'" in rotate("segment", "md", "stage").stderr
+
+
+def test_the_key_of_sets_is_rotated_step_by_step(state: Path) -> None:
+    """What is staged is what signs once it was activated; each step is in the audit log."""
+
+    def rotate(*words: str) -> subprocess.CompletedProcess[str]:
+        return ztsession("authority", "rotate", "sets", *words, "--state", str(state))
+
+    assert "no key of SETs that is next" in rotate("activate").stderr
+    staged = rotate("stage").stdout
+    assert staged.startswith("kid: ")
+    assert "overlap lasts until" in rotate("activate").stderr
+    assert rotate("activate", "--overlap-s", "0").stdout == staged
+    assert rotate("retire", "--overlap-s", "0").stdout not in ("", staged)
+    log = [json.loads(line) for line in (state / "audit.jsonl").read_text().splitlines()]
+    steps = [entry["step"] for entry in log if entry["event"] == "rotation.sets"]
+    assert steps == ["staged", "activated", "retired"]
 
 
 def test_keys_are_sealed_anew_with_a_file_kept_elsewhere(tmp_path: Path, state: Path) -> None:

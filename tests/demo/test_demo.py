@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ztsession.errors import TransportError
 
 #: Without a software TPM one act is left out.
 HAS_TPM = not what_is_missing()
-ROLES = 9 if HAS_TPM else 8
+ROLES = 10 if HAS_TPM else 9
 WANTED = [each for each in EXPECTATIONS if HAS_TPM or not each.act]
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "aapl-2012-06-21-top-of-book.csv.gz"
@@ -115,6 +116,8 @@ def test_everything_was_seen(outcome: Outcome) -> None:
     assert sum(outcome.facts["gateway"]["trader stepped up"]["orders.override"].values()) >= 10
     assert min(outcome.facts["accepted"]["trading"].values()) > 50
     assert set(outcome.skipped) == (set() if HAS_TPM else {"clearing"})
+    assert outcome.facts["lateral"]["probed"]["probes"] >= 8
+    assert {"contained_s", "found_s", "every_ms"} <= outcome.facts["lateral"].keys()
     assert sum(outcome.facts["release"]["at risk"]["verdicts"].values()) >= 1
     assert min(outcome.facts["cost"]["with"], outcome.facts["cost"]["without"]) > 0
 
@@ -154,6 +157,14 @@ def in_log(name: str, value: str) -> Callable[[Facts], None]:
     return lambda facts: facts["release"]["stepped up"]["log"][0].update({name: value})
 
 
+def of_report(**values: Any) -> Callable[[Facts], None]:
+    def change(facts: Facts) -> None:
+        [found] = [each for each in facts["lateral"]["reported"] if each["about"] == "lateral-movement"]
+        found.update(values)
+
+    return change
+
+
 def of_session(**values: Any) -> Callable[[Facts], None]:
     return lambda facts: facts["release"]["granted"][1].update(values)
 
@@ -172,10 +183,11 @@ def of_session(**values: Any) -> Callable[[Facts], None]:
         (set_to("accepted/trading", {"01": 100}), "in the middle of that"),
         (set_to("installed/trading", {}), "in the middle of that"),
         (set_to("renewed", [False, False, False]), "in the middle of that"),
-        (set_to("drift/reaction_s", 6.0), "new orders are refused, within the lease"),
-        (set_to("drift/refused_ns", 0), "new orders are refused, within the lease"),
-        (set_to("drift/modes", []), "new orders are refused, within the lease"),
-        (set_to("drift/modes", ["RESTRICTED", "NORMAL"]), "new orders are refused, within the lease"),
+        (set_to("drift/reaction_s", 6.0), "device management's event"),
+        (set_to("drift/refused_ns", 0), "device management's event"),
+        (set_to("drift/status", 400), "device management's event"),
+        (set_to("drift/modes", []), "device management's event"),
+        (set_to("drift/modes", ["RESTRICTED", "NORMAL"]), "device management's event"),
         (
             set_to("drift/outcomes/orders.submit", {"step-up-required": 31, "done": 1}),
             "no new order and no replace",
@@ -184,6 +196,9 @@ def of_session(**values: Any) -> Callable[[Facts], None]:
         (set_to("drift/outcomes/orders.submit as orders.cancel", {"done": 32}), "signed as a cancel"),
         (set_to("gateway/device bad/orders.submit", {"OK": 1}), "the gateway counted the same"),
         (set_to("gateway/still bad/orders.submit", {"OK": 32}), "re-authenticated on the bad device"),
+        (set_to("put_right/status", 503), "called compliant"),
+        (set_to("put_right/stood", ["appraiser"]), "called compliant"),
+        (set_to("put_right/stands", ["ssf:mdm"]), "called compliant"),
         (set_to("old_session/outcome", "never refused"), "the superseded session is refused"),
         (set_to("attacks/replay-orders/verdicts", {"REPLAYED": 95}), "off the wire are replayed"),
         (wrong_replay, "off the wire are replayed"),
@@ -193,6 +208,19 @@ def of_session(**values: Any) -> Callable[[Facts], None]:
         (set_to("attacks/pose-as-the-algorithm/authority", {"session.granted": 1}), "poses as the algorithm"),
         (lambda facts: facts["attacks"].pop("replay-orders"), "every attack was carried out"),
         (set_to("gateway/attack/orders.cancel", {"OK": 1}), "accepted nothing during the attack"),
+        (set_to("forged_signals/attempts", 0), "are forged in the device management's name"),
+        (set_to("forged_signals/events", {"refused": 2}), "are forged in the device management's name"),
+        (
+            set_to("forged_signals/events", {"refused": 2, "applied": 1}),
+            "are forged in the device management's name",
+        ),
+        (set_to("forged_signals/authority", {"signal": 1}), "are forged in the device management's name"),
+        (set_to("forged_signals/stands", [[], ["appraiser"]]), "are forged in the device management's name"),
+        (set_to("forged_signals/stands", [["ssf:mdm"]] * 2), "are forged in the device management's name"),
+        (set_to("replayed_signals/events", {}), "pushed once more"),
+        (set_to("replayed_signals/events", {"refused": 2}), "pushed once more"),
+        (set_to("replayed_signals/authority", {"signal": 1, "session.mode": 1}), "pushed once more"),
+        (set_to("replayed_signals/stands", [["appraiser"], []]), "pushed once more"),
         (set_to("afterwards/orders.submit", {"refused": 32}), "unharmed"),
         (set_to("gateway/trader by key/orders.override", {"OK": 16}), "with a key alone"),
         (set_to("gateway/trader by key/orders.override", {}), "with a key alone"),
@@ -219,6 +247,49 @@ def of_session(**values: Any) -> Callable[[Facts], None]:
         (set_to("trader/same_code/causes", ["the second factor does not hold"]), "the same code"),
         (set_to("trader/same_code/authority", {"session.granted": 2}), "the same code"),
         (set_to("trader/same_code/after", []), "the same code"),
+        (set_to("lateral/reported_before", [{"about": "behaviour"}]), "until somebody gets in"),
+        (set_to("gateway/probing/orders.look", {"OK": 9}), "every other door shut"),
+        (set_to("gateway/probing/orders.settle", {}), "every other door shut"),
+        (set_to("lateral/market_data/probing", {"NOT_PERMITTED": 1, "OK": 1}), "every other door shut"),
+        (set_to("lateral/probed/probes", 0), "every other door shut"),
+        (set_to("lateral/reported", []), "the Authority puts it together"),
+        (lambda facts: facts["lateral"]["reported"].pop(0), "the Authority puts it together"),
+        (of_report(level="MEDIUM"), "the Authority puts it together"),
+        (of_report(subject="trader-1"), "the Authority puts it together"),
+        (of_report(source="order-gateway"), "the Authority puts it together"),
+        (of_report(action="alert"), "the Authority puts it together"),
+        (of_report(evidence=[["segments", "orders"]]), "the Authority puts it together"),
+        (set_to("lateral/contained_s", 6.0), "from then on new orders"),
+        (set_to("lateral/probed/refused_ns", 0), "from then on new orders"),
+        (set_to("lateral/probed/passed", 0), "from then on new orders"),
+        (set_to("lateral/modes", ["SUSPENDED"]), "every session of the subject"),
+        (set_to("lateral/standing", [["00", 1, "SUSPENDED"], ["01", 1, "NORMAL"]]), "every session of the"),
+        (set_to("gateway/probing/orders.replace", {"OK": 32}), "every session of the subject"),
+        (set_to("gateway/probing/orders.submit", {"OK": 900}), "every session of the subject"),
+        (set_to("gateway/intruder's session/orders.submit", {"OK": 1}), "every session of the subject"),
+        (set_to("lateral/market_data/suspended", {"OK": 9}), "every session of the subject"),
+        (set_to("lateral/probed/outcomes/orders.cancel", {"refused": 32}), "can still be cancelled"),
+        (set_to("lateral/probed/live", 0), "can still be cancelled"),
+        (set_to("gateway/probing/orders.cancel", {"REAUTH_REQUIRED": 32}), "can still be cancelled"),
+        (set_to("lateral/proven", [False, True]), "to prove everything anew"),
+        (set_to("lateral/causes", ["busy", "busy"]), "to prove everything anew"),
+        (set_to("lateral/causes", []), "to prove everything anew"),
+        (set_to("gateway/proven anew/orders.submit", {"OK": 32}), "to prove everything anew"),
+        (set_to("lateral/alerts", []), "the operator is told"),
+        (lambda facts: facts["lateral"]["alerts"].extend(facts["lateral"]["alerts"]), "operator is told"),
+        (lambda facts: facts["lateral"]["trader"][1].pop(), "another subject"),
+        (set_to("lateral/trader", [[["00", 2, "SUSPENDED"]]] * 2), "another subject"),
+        (set_to("gateway/trader meanwhile/orders.look", {"REAUTH_REQUIRED": 16}), "another subject"),
+        (set_to("lateral/modes_settled", []), "the operator has settled it"),
+        (set_to("lateral/modes_settled", ["NORMAL", "NORMAL"]), "the operator has settled it"),
+        (set_to("lateral/afterwards/orders.submit", {"done": 31, "refused": 1}), "has settled it"),
+        (set_to("gateway/going on/orders.submit", {"OK": 31, "REVOKED": 1}), "has settled it"),
+        (set_to("gateway/what he took/orders.submit", {"OK": 1}), "keys that he took"),
+        (set_to("gateway/what he took/orders.cancel", {"OK": 900}), "keys that he took"),
+        (set_to("release/modes_put_right", []), "the same session promotes again"),
+        (set_to("release/put right/verdicts", {"STEP_UP_REQUIRED": 9}), "the same session promotes again"),
+        (set_to("release/put right/installations", {"OK": 1}), "the same session promotes again"),
+        (set_to("release/put right/prod", {}), "the same session promotes again"),
         (set_to("release/tried/verdicts", {"NOT_PERMITTED": 1}), "tried in the lab"),
         (set_to("release/tried/granted/environment", "prod"), "tried in the lab"),
         (set_to("release/tried/granted/subject", "trader-1"), "tried in the lab"),
@@ -284,6 +355,9 @@ def of_session(**values: Any) -> Callable[[Facts], None]:
         (set_to("core_refusals", {}), "the core counted"),
         (set_to("release/core", {}), "the core counted"),
         (set_to("audit", {}), "the audit log"),
+        (set_to("audit/signal", 5), "the audit log"),
+        (set_to("audit/session.mode", 1), "the audit log"),
+        (set_to("lateral/modes", []), "the audit log"),
         (set_to("exit_statuses/gateway", -9), "every process ended"),
         (set_to("exit_statuses", {}), "every process ended"),
         (set_to("exit_statuses/guest", 0), "every process ended"),
@@ -442,6 +516,40 @@ def test_a_role_that_dies_is_told(tmp_path: Path) -> None:
         os.kill(child.process.pid, signal.SIGKILL)
         with pytest.raises(TransportError, match="algorithm ended before its time"):
             child.ask("prepare")
+
+
+@pytest.mark.parametrize("role", ["device_management", "authority", "market_data"])
+def test_a_role_that_dies_in_the_middle_ends_the_demo(corner: Path, role: str) -> None:
+    """Status 1 and a sentence, whoever it is; no process, no port and no file is left behind."""
+    started = subprocess.Popen(
+        command("--messages", "20000"), cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert started.stdout is not None
+        for line in started.stdout:
+            if "quotes around" in line:
+                break
+        os.kill(process_of(role, str(corner)), signal.SIGKILL)
+        _, errors = started.communicate(timeout=60)
+    finally:
+        started.kill()
+        started.communicate()
+    assert started.returncode == 1
+    assert "Traceback" not in errors
+    assert errors.strip()
+    assert list(corner.iterdir()) == []
+    assert processes(str(corner)) == []
+
+
+def process_of(role: str, corner: str) -> int:
+    """The process id of a role of the demo that has its temporary files here."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            command_line = path.read_bytes().split(b"\0")
+            ours = corner.encode() in path.with_name("environ").read_bytes()
+            if ours and f"ztsession.demo.{role}_role".encode() in command_line:
+                return int(path.parent.name)
+    raise AssertionError(f"no process of {role}")
 
 
 def test_a_recorded_day_is_traded(corner: Path) -> None:

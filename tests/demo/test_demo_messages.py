@@ -7,6 +7,7 @@ import pytest
 from ztsession.demo.messages import (
     LAYOUTS,
     CancelOrder,
+    CorrectQuote,
     LookOrder,
     Message,
     NewOrder,
@@ -35,6 +36,7 @@ EXAMPLES: list[Message] = [
     LookOrder(7, b"AAAAAAAA", b"B" * 16),
     OverrideOrder(Side.BID, 2**64 - 1, 2**63 - 1, 1_000_000, b"AAAAAAAA", b"B" * 16, b"C" * 8),
     SettleOrder(2**64 - 1, b"AAAAAAAA", b"B" * 16),
+    CorrectQuote(118_496, 5_859_400, -1, b"AAAAAAAA", b"B" * 16),
 ]
 
 

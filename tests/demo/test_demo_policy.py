@@ -1,4 +1,4 @@
-"""The demo's policies: who may promote, and how the catalog bounds it."""
+"""The demo's policies: who may promote, what a suspended session keeps, and how the catalog bounds it."""
 
 from __future__ import annotations
 
@@ -68,3 +68,22 @@ def test_the_gate_is_the_only_way_up() -> None:
         "prod",
     )
     assert (promote.ordered, promote.data_class, promote.effect) == (True, "restricted", "risk-increasing")
+
+
+def test_a_suspended_session_keeps_its_cancels_and_nothing_else() -> None:
+    """Whatever is said against the algorithm, its orders can be taken out of the book."""
+    algorithm = SubjectAttributes("algo-1", "algorithm", ("market-making",))
+    orders = POLICY.catalog.segment("orders")
+    case = Case(POLICY, algorithm, "trading-host-1", GOOD, 1, ["orders.*"])
+    assert case.compiled(orders, 0).allowed[2] == orders.operation("cancel").bit
+
+
+def test_prices_are_corrected_by_the_desk_alone() -> None:
+    """The algorithm reads what is published, and a person of the desk may change it."""
+    market_data = POLICY.catalog.segment("market-data")
+    for subject, name in (
+        (SubjectAttributes("algo-1", "algorithm", ("market-making",)), "subscribe"),
+        (SubjectAttributes("trader-1", "human", (), "market-making"), "correct"),
+    ):
+        case = Case(POLICY, subject, "host", GOOD, 1, ["market-data.*"])
+        assert case.compiled(market_data, 0).allowed[0] == market_data.operation(name).bit

@@ -10,7 +10,17 @@ from ztsession.demo.book import Book
 from ztsession.demo.gateway_role import Gateway
 from ztsession.demo.lines import MarketDataLine, OrderLine
 from ztsession.demo.market_data_role import MarketData
-from ztsession.demo.messages import LookOrder, NewOrder, OverrideOrder, Quote, SettleOrder, Side, encode
+from ztsession.demo.messages import (
+    CorrectQuote,
+    LookOrder,
+    NewOrder,
+    OverrideOrder,
+    Quote,
+    SettleOrder,
+    Side,
+    Subscribe,
+    encode,
+)
 from ztsession.demo.service import address_of
 from ztsession.enforcement import EnforcementPoint
 from ztsession.errors import WireError
@@ -18,7 +28,9 @@ from ztsession.policy.catalog import Catalog
 from ztsession.server import StreamServer
 from ztsession.testing import TestAuthority
 
-MARKET_DATA = 'version = 1\n[segments.market-data.operations.subscribe]\neffect = "read"\n'
+MARKET_DATA = "version = 1\n" + "".join(
+    f'[segments.market-data.operations.{name}]\neffect = "read"\n' for name in ("subscribe", "correct")
+)
 OPERATIONS = ("submit", "replace", "cancel", "refusal", "look", "override", "settle")
 ORDERS = "version = 1\n" + "".join(
     f'[segments.orders.operations.{name}]\neffect = "read"\n' for name in OPERATIONS
@@ -53,6 +65,44 @@ def test_states_under_way_are_opened_with_the_keys_that_asked_for_them(
     assert seen == 1000
     assert line.verdicts == {"OK": 1000}
     assert service.verdicts == {"OK": 4}
+
+
+def test_a_correction_is_published_from_then_on(
+    market: tuple[TestAuthority, MarketData, MarketDataLine],
+) -> None:
+    """A state that was corrected has its new prices and its old sizes; one that there is not cannot be."""
+    authority, service, _ = market
+    client = authority.connect(service.point)
+
+    def correct(number: int) -> bytes:
+        body = encode(CorrectQuote(number, 12, 11, b"DEMO", b"account"))
+        return service.exchange(client.sign("market-data.correct", body) + body)
+
+    reply = correct(7)
+    client.open_reply(reply[:48], reply[48:])
+    corrected = encode(Quote(7, 12, 11, 1, 1, b"DEMO"))
+    assert reply[48:] == corrected
+    neighbours = [encode(Quote(number, 2, 1, 1, 1, b"DEMO")) for number in (6, 8)]
+    assert service._states[6:9] == [neighbours[0], corrected, neighbours[1]]
+    with pytest.raises(WireError, match="of a state that there is"):
+        correct(1000)
+
+
+def test_refusals_are_told_with_their_address(
+    market: tuple[TestAuthority, MarketData, MarketDataLine],
+) -> None:
+    """Who watches beside market data hears of each refusal, and of nothing else."""
+    authority, service, _ = market
+    client, told = authority.connect(service.point), []
+    service._refused = lambda *what: told.append(what)
+    body = encode(Subscribe(0, 0, b"DEMO", b"account"))
+    token = client.sign("market-data.subscribe", body)
+    frame = token + body
+    service.exchange(frame, "192.0.2.1")
+    assert told == []
+    service.exchange(frame, "192.0.2.1")
+    [(peer, refused, denied)] = told
+    assert (peer, refused, denied.verdict) == ("192.0.2.1", token, "REPLAYED")
 
 
 def test_the_gateway_does_what_each_message_asks_for() -> None:

@@ -151,6 +151,24 @@ def test_page_receive_signals(tmp_path: Path) -> None:
     works("receive-signals", tmp_path)
 
 
+def test_page_send_signals(tmp_path: Path) -> None:
+    """A receiver that polls, one that is pushed to, and a new key."""
+    for needed in ("uvicorn", "httpx", "joserfc"):
+        pytest.importorskip(needed, reason=f"the page needs {needed}")
+    works("send-signals", tmp_path)
+
+
+def test_page_threat_lists(tmp_path: Path) -> None:
+    """Lists of three formats, matches before and after a change, and a list that breaks."""
+    pytest.importorskip("stix2", reason="the page needs stix2")
+    works("threat-lists", tmp_path)
+
+
+def test_page_continuous_posture(tmp_path: Path) -> None:
+    """A program is exchanged, noticed, shown and judged; silence restricts, and posture answers it."""
+    works("continuous-posture", tmp_path)
+
+
 def test_page_authority_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unlocking, all three rotations, and a token of SoftHSM2's."""
     pytest.importorskip("pkcs11", reason="the page needs python-pkcs11")

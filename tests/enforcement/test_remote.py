@@ -202,3 +202,28 @@ def test_a_closed_remote_authority_asks_no_more(site: Site):
     with pytest.raises(TransportError, match="closed here"):
         site.remote.feed(b"")
     assert site.remote._questions._transport is None
+
+
+def test_a_report_does_not_wait_for_the_question_that_is_open(house: Any):
+    """A question is held open until there is news; what was found goes over a line of its own meanwhile."""
+    asked, answered = threading.Event(), threading.Event()
+
+    class Line:
+        def exchange(self, message: bytes) -> bytes:
+            if message == b"question":
+                asked.set()
+                assert answered.wait(20)
+            return message
+
+    segment = Catalog.load(house.rules / "catalog.toml").segment("orders")
+    key = SegmentKey.generate("orders")
+    remote = zts.RemoteAuthority(Line, segment=segment, segment_key=key, ticket_key=bytes(32))
+    asking = threading.Thread(target=remote.feed, args=[b"question"])
+    asking.start()
+    assert asked.wait(20)
+    assert remote.report(b"report") == b"report"
+    answered.set()
+    asking.join()
+    remote.close()
+    with pytest.raises(TransportError, match="closed here"):
+        remote.report(b"report")

@@ -198,7 +198,9 @@ def test_it_ends_with_its_point(closed: bool, eventually: Callable[..., None]) -
     _, point = pair()
     reference = weakref.ref(point)
     name = f"ztsession-watch-{point.segment}"
-    Watch(point, [], report=print, every_s=0.01)
+    detector = Says()
+    Watch(point, [detector], report=print, every_s=0.01)
+    eventually(lambda: detector.looks > 1)
     [thread] = [t for t in threading.enumerate() if t.name == name]
     if closed:
         point.close()

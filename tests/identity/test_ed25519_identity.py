@@ -15,6 +15,7 @@ from ztsession.identity import (
     VerifiedIdentity,
 )
 from ztsession.identity.ed25519 import Ed25519Evidence
+from ztsession.identity.key_digests import ed25519_key_digests
 from ztsession.identity.subjects import (
     AllSubjects,
     FileSubjects,
@@ -63,11 +64,13 @@ def registry(subjects):
 
 def test_evidence_gives_the_enrolled_identity(registry, subjects, algo, other):
     """Each subject's evidence yields what the registry says about it, at assurance level 1."""
+    first, second = (f"ed25519:{each.public_key.hex()}" for each in (algo, other))
     assert registry.verify(algo.prove(BINDING), BINDING) == VerifiedIdentity(
-        "algo-7", "algorithm", ("market-maker", "quoter"), "rates", 1, f"ed25519:{algo.public_key.hex()}"
+        *("algo-7", "algorithm", ("market-maker", "quoter"), "rates", 1, first),
+        keys=ed25519_key_digests(algo.public_key),
     )
     assert registry.verify(other.prove(BINDING), BINDING) == VerifiedIdentity(
-        "trader.b", "human", (), "", 1, f"ed25519:{other.public_key.hex()}"
+        *("trader.b", "human", (), "", 1, second), keys=ed25519_key_digests(other.public_key)
     )
     assert subjects.names == ("algo-7", "trader.b")
     assert isinstance(registry, IdentityVerifier)

@@ -20,7 +20,9 @@ from oidc_makers import BINDING, FIRM, NOW, OTHER, Issuer, as_json, b64, jwks, s
 import ztsession as zts
 from ztsession.errors import ConfigurationError, EvidenceError, HandshakeError, WireError
 from ztsession.identity import IdentityProver, IdentityVerifier, VerifiedIdentity
+from ztsession.identity.key_digests import key_digests
 from ztsession.identity.oidc import OidcEvidence, OidcIdentity, OidcVerifier, ProofKey, _signed
+from ztsession.identity.oidc_key import proof_key
 from ztsession.identity.subjects import FileSubjects, oidc_credential
 from ztsession.identity.verifiers import IdentityVerifiers
 from ztsession.wire import canonical
@@ -106,8 +108,9 @@ def refused(verifier, evidence, match, binding=BINDING, case=0):
 def test_a_token_and_its_key_give_the_enrolled_identity(verifier, firm, other, key):
     """A token's subject, as enrolled for its issuer, is who is there, until the token ends."""
     identity = OidcIdentity("algo-7", firm.token(key), key)
+    credential, keys = oidc_credential(FIRM, "00u1x8"), key_digests(proof_key(key.algorithm, key.public))
     assert verifier.verify(identity.prove(BINDING), BINDING) == VerifiedIdentity(
-        "algo-7", "algorithm", ("trading",), "rates", 1, oidc_credential(FIRM, "00u1x8"), NOW + 3600
+        "algo-7", "algorithm", ("trading",), "rates", 1, credential, NOW + 3600, keys
     )
     assert verifier.verify(shown(other.token(key), key), BINDING).subject == "algo-8"
     assert isinstance(verifier, IdentityVerifier)

@@ -17,6 +17,7 @@ import ztsession as zts
 from ztsession.errors import ConfigurationError, EvidenceError, HandshakeError
 from ztsession.identity import IdentityProver, IdentityVerifier, VerifiedIdentity
 from ztsession.identity.chain import fingerprints
+from ztsession.identity.key_digests import KEY_DIGESTS_MAX, key_digests
 from ztsession.identity.protocol import EVIDENCE_MAX_BYTES
 from ztsession.identity.subjects import FileSubjects
 from ztsession.identity.verifiers import IdentityVerifiers
@@ -65,7 +66,13 @@ def test_the_key_of_a_certificate_proves_its_spiffe_id(directory, root, between,
         holder = issuer.leaf(uri(ID), dns("beside.it"), holder=key(kind, 5), days=(-1, leaf_days))
         proven = opened(directory).verify(holder.identity.prove(BINDING), BINDING)
         until = int((NOW + timedelta(days=days)).timestamp())
-        assert proven == VerifiedIdentity("algo-7", "algorithm", ("trading",), "rates", 1, ID, until)
+        keys = proven.keys
+        assert proven == VerifiedIdentity("algo-7", "algorithm", ("trading",), "rates", 1, ID, until, keys)
+        # The key and the certificate of each link, up to the root.
+        for der in (*holder.chain, root.der):
+            link = x509.load_der_x509_certificate(der)
+            assert {*key_digests(link.public_key()), hashlib.sha256(der).hexdigest()} <= set(keys)
+        assert len(keys) <= KEY_DIGESTS_MAX
     assert isinstance(holder.identity, IdentityProver)
     assert isinstance(X509Verifier(FileSubjects(directory / "subjects.toml"), []), IdentityVerifier)
 

@@ -19,6 +19,7 @@ import uvicorn
 
 import ztsession as zts
 from ztsession.bus.feed import FeedRequest
+from ztsession.bus.report import SignalReport
 from ztsession.errors import ConfigurationError, HandshakeError, TransportError, WireError
 from ztsession.handshake.messages import CookieDemand
 from ztsession.handshake.refusal import Refusal
@@ -242,6 +243,7 @@ def test_a_point_alone_has_only_its_door(serve: Any, talks: Talks, http: httpx.C
         ("POST", "/v1/handshake", OCTETS, b"x", 200),
         ("POST", "/v1/renewal", OCTETS, b"x", 200),
         ("POST", "/v1/feed", OCTETS, question(), 200),
+        ("POST", "/v1/feed", OCTETS, SignalReport(b"signal", bytes(64)).to_bytes(), 200),
         ("POST", "/v1/segments/orders/installation", OCTETS, b"x", 200),
         ("POST", "/v1/handshake", {"content-type": "Application/Octet-Stream"}, b"x", 200),
         ("POST", "/v1/handshake", OCTETS, bytes(MAX_FRAME_BYTES), 200),

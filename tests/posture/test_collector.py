@@ -44,7 +44,7 @@ def test_an_empty_tree_is_unknown_in_everything(tmp_path):
 def test_this_host_can_be_measured():
     """On the running host every item is a text, and kernel and program are known."""
     found = collect()
-    assert set(found) == {"kernel", "secure_boot", "disk_encryption", "packages", "program"}
+    assert set(found) == {"kernel", "secure_boot", "disk_encryption", "packages", "program", "debug"}
     assert found["kernel"] == Path("/proc/sys/kernel/osrelease").read_text().strip()
     assert found["program"] == program_digest(*running_program())
     assert len(found["program"]) == 64

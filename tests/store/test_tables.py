@@ -188,7 +188,8 @@ def test_the_changes_of_version_2_are_carried_over(path: Path) -> None:
         store.append_change("", canonical.encode(fields), now=NOW)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
-            "DROP TABLE standing; UPDATE sessions SET risk = x''; PRAGMA user_version = 2"
+            "DROP TABLE standing; DROP TABLE streams; DROP TABLE stream_subjects; DROP TABLE outbox;"
+            " DROP TABLE noncompliant_devices; UPDATE sessions SET risk = x''; PRAGMA user_version = 2"
         )
     with SqliteStore(path) as store:
         assert [Change.from_bytes(each.data) for each in store.changes_after(3)] == [change]
@@ -216,7 +217,10 @@ def test_the_basis_of_version_3_is_carried_over(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         old = connection.execute("SELECT risk FROM sessions WHERE id = ?", (LIVE.id,)).fetchone()[0]
         connection.execute("UPDATE sessions SET risk = ? WHERE id = ?", (_older(old), LIVE.id))
-        connection.executescript("DROP TABLE standing; DELETE FROM state; PRAGMA user_version = 3")
+        connection.executescript(
+            "DROP TABLE standing; DROP TABLE streams; DROP TABLE stream_subjects; DROP TABLE outbox;"
+            " DROP TABLE noncompliant_devices; DELETE FROM state; PRAGMA user_version = 3"
+        )
     with SqliteStore(path) as store:
         record = store.get_session(LIVE.id)
     assert record is not None
@@ -225,6 +229,8 @@ def test_the_basis_of_version_3_is_carried_over(path: Path) -> None:
         "credential": "c",
         "network": "",
         "measured": {},
+        "posture_at": 0,
+        "keys": [],
     }
 
 

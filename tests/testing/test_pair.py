@@ -152,3 +152,11 @@ def outcome(verify: object, client: object, operation: str = "orders.submit") ->
     except ZtsError as error:
         return type(error)
     return None
+
+
+def test_a_clock_of_the_tests_begins_with_a_fresh_lease():
+    """The jump to the clock's own time is no silence of the Authority."""
+    clock = FakeClock()
+    _, point = pair(clock=clock)
+    lease = point.lease()
+    assert (lease.lost, lease.longest_silence_us, lease.stale) == (0, 0, False)

@@ -9,6 +9,8 @@ decide, record (audit and store, durably), publish. What cannot be recorded is n
 Taking rights away is the exception to that: whoever fills the audit log's disk must not thereby keep a
 session alive. So a revocation or a signal is in force even when its audit entry could not be written, and the
 caller hears of that afterwards.
+
+Long because it is the one face of all its parts: what is here puts them together, and hands on.
 """
 
 from __future__ import annotations
@@ -26,10 +28,13 @@ from typing import Self
 from ztsession.audit.jsonlines import JsonLinesAudit
 from ztsession.audit.sink import AuditSink
 from ztsession.authority.afterwards import Afterwards
+from ztsession.authority.announcing import Announcer
+from ztsession.authority.attesting import Attesting
 from ztsession.authority.changes import ChangeLog
 from ztsession.authority.connection import Connection
 from ztsession.authority.decision import Decider
 from ztsession.authority.desk import FrontDesk
+from ztsession.authority.ending import OPERATOR, Ending
 from ztsession.authority.enrolment import Enrolment
 from ztsession.authority.gate import Gate
 from ztsession.authority.granting import Granting
@@ -41,7 +46,8 @@ from ztsession.authority.reports import Reports
 from ztsession.authority.rotation import Rotation
 from ztsession.authority.rulebook import RuleBook
 from ztsession.authority.rules import read_rules
-from ztsession.authority.watching import PolicyWatcher
+from ztsession.authority.threats import Threats
+from ztsession.authority.watching import ListWatcher, PolicyWatcher
 from ztsession.authority.why import explain_session
 from ztsession.bus.change import Change
 from ztsession.errors import ConfigurationError, SessionEnded, WireError
@@ -53,7 +59,9 @@ from ztsession.risk.alerts import Alerts
 from ztsession.risk.engine import ModeChange
 from ztsession.risk.levels import Mode
 from ztsession.risk.signals import Signal
+from ztsession.risk.ssf.outgoing_settings import TransmitterSettings
 from ztsession.risk.standing import Quarantine, Target
+from ztsession.risk.threats.lists import ThreatLists
 from ztsession.store.enrolments import SqliteEnrolments
 from ztsession.store.records import SessionRecord
 from ztsession.store.sqlite import SqliteStore
@@ -80,13 +88,15 @@ class Authority:
         load: Callable[[], Decider] | None = None,
         gate: Gate | None = None,
         alerts: Alerts | None = None,
+        transmitter: TransmitterSettings | None = None,
         name: str = "authority",
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Compose an Authority from its parts; :meth:`open` is what most programs want.
 
         ``load`` makes a fresh decider for :meth:`reload`; ``gate`` bounds what strangers can cause;
-        ``alerts`` are for people, and stay the caller's to close.
+        ``alerts`` are for people, and stay the caller's to close; ``transmitter``: which other systems are
+        told what happens here.
         """
         self.keys, self._store, self._audit, self._clock = keys, store, audit, clock
         self._lock = threading.RLock()
@@ -95,6 +105,8 @@ class Authority:
         self._changes = ChangeLog(store, keys.signing, clock=clock)
         #: Replacing this Authority's own keys, with overlap.
         self.rotation = Rotation(keys, self._changes, audit, clock=clock)
+        #: Puts what is decided where others are told of it from.
+        self.announcer = Announcer(transmitter, keys, store, audit, clock=clock)
         # The keys of a session in its overlap are as good as any.
         overlapping = store.renewed_sessions(int(clock()) - OVERLAP_S)
         live = self._live()
@@ -102,7 +114,18 @@ class Authority:
         self.risk = restored_engine(store, watched, decider.risk_rules, clock)
         self._live_grants = LiveGrants()
         self._granting = Granting(
-            name, keys, store, audit, self._changes, self.risk, self._live_grants, clock=clock
+            name, keys, store, audit, self._changes, self.risk, self._live_grants, self.announcer, clock=clock
+        )
+        self._ending = Ending(
+            store,
+            audit,
+            self._changes,
+            self.risk,
+            self._live_grants,
+            self.announcer,
+            line=self._granting.line,
+            lock=self._lock,
+            clock=clock,
         )
         self._reacting = Reacting(
             self.risk,
@@ -110,6 +133,7 @@ class Authority:
             self._changes,
             audit,
             self.alerts,
+            self.announcer,
             line=self._granting.line,
             lock=self._lock,
             clock=clock,
@@ -122,7 +146,7 @@ class Authority:
             audit,
             self._live_grants,
             load=load,
-            end=lambda session, why: self.revoke(session, why=why),
+            end=self._ending.revoke,
             lock=self._lock,
             clock=clock,
         )
@@ -148,6 +172,25 @@ class Authority:
             gate=gate or Gate(),
             clock=clock,
         )
+        #: Lists of what others know to be bad.
+        self.threats = Threats(
+            store,
+            audit,
+            signal=self.signal,
+            device_keys=lambda device: self.decider.device_keys(device),
+            lock=self._lock,
+            clock=clock,
+        )
+        self._attesting = Attesting(
+            store,
+            self.risk,
+            signal=self.signal,
+            max_age_s=lambda: self.decider.posture_max_age_s,
+            lock=self._lock,
+            clock=clock,
+        )
+        self._live_grants.followers += [self.threats, self._attesting]
+        self._granting.before += [self.threats.before, self._attesting.before]
         self._opened_at, self._prune_at = clock(), 0.0
         self._owned: list[Callable[[], None]] = []
         self._directory: Path | None = None
@@ -180,6 +223,8 @@ class Authority:
 
         load = partial(read_rules, rules, posture_required=posture_required, clock=clock)
         load()  # a mistake in the rules is told before any state is made
+        transmitter = TransmitterSettings.from_directory(rules)
+        lists = ThreatLists.read(rules, now=clock())
         keys = AuthorityKeys.open(
             directory, unlock=unlock, signers=signers, root_signer=root_signer, clock=clock
         )
@@ -196,10 +241,12 @@ class Authority:
                 load=again,
                 gate=gate,
                 alerts=alerts,
+                transmitter=transmitter,
                 name=name,
                 clock=clock,
             )
             authority._catch_up()
+            authority.threats.begin(rules, lists)
             authority._owned, authority._directory = [opened.pop_all().close], rules
         return authority
 
@@ -302,7 +349,7 @@ class Authority:
         """
         return self._reacting.resolve(kind, target)
 
-    def quarantine(self, target: Target, *, why: str = "operator") -> list[ModeChange]:
+    def quarantine(self, target: Target, *, why: str = OPERATOR) -> list[ModeChange]:
         """Shut out a ("subject" | "device" | "network", name): every session of it ends at once, and none
         begins until :meth:`release`. StoreError and AuditError as for :meth:`signal`.
         """
@@ -321,27 +368,20 @@ class Authority:
         return self._reacting.quarantines()
 
     def tick(self) -> None:
-        """Let time take effect on scores. Points that ask for changes do it; call it where there are none."""
+        """Let time take effect: on scores, and on devices that were not heard of for long. Points that ask
+        for changes do it; call it where there are none.
+        """
         self._reacting.tick()
+        self._attesting.tick()
 
-    def revoke(self, session: bytes, *, why: str = "operator") -> None:
+    def revoke(self, session: bytes, *, why: str = OPERATOR) -> None:
         """End one session (16-byte id) for good, known or not yet; points refuse it from the next call on.
 
         If it was renewed meanwhile, what renewed it ends, and so do keys of before that are in their overlap.
 
         AuditError: it is over, and the log does not say so.
         """
-        Change.revoke(session)  # refuses what is no session's id
-        with self._lock, Afterwards(self._audit) as audit:
-            line = self._granting.line(session)
-            for each in line:
-                audit.record("session.revoked", session=each, why=why)
-            with self._store.transaction():
-                changes = [self._write_revoked(each) for each in line]
-            for each in line:
-                self.risk.close(each)
-                self._live_grants.remove(each)
-            self._changes.publish(changes)
+        self._ending.revoke(session, why)
 
     def narrow(self, profile: bytes, allowed: Sequence[int]) -> None:
         """Take operations away from every session with this profile (32-byte digest), at once and for good.
@@ -386,10 +426,12 @@ class Authority:
         :meth:`RuleBook.reload`.
         """
         version = self.rules.version
+        self.threats.check()
         self.rules.reload()
         self._reacting.adopt(self.decider.risk_rules)
+        self.threats.reload()
         if self.rules.version != version and self._clock() < self._opened_at + OVERLAP_S:
-            self._end_overlapping()
+            self._ending.end_overlapping()
 
     def watch(self, *, every_s: float = 1.0, after: Callable[[], None] = lambda: None) -> None:
         """From now on :meth:`reload` whenever the policy directory has changed, until :meth:`close`;
@@ -405,8 +447,9 @@ class Authority:
             self.reload()
             after()
 
-        watcher = PolicyWatcher(self._directory, take, every_s=every_s)
-        self._owned.insert(0, watcher.close)
+        policies = PolicyWatcher(self._directory, take, every_s=every_s)
+        lists = ListWatcher(self.threats.look, self.threats.reload, every_s=every_s)
+        self._owned[:0] = [policies.close, lists.close]
 
     @property
     def enrolment(self) -> Enrolment:
@@ -414,6 +457,7 @@ class Authority:
         return Enrolment(
             SqliteEnrolments(self._store),
             self._audit,
+            self.announcer,
             decider=lambda: self.rules.decider,
             end_unenrolled=self.rules.review,
         )
@@ -442,48 +486,30 @@ class Authority:
         record = self._store.get_session(session)
         return "" if record is None else record.subject
 
-    def _write_revoked(self, session: bytes) -> Change:
-        self._store.revoke(session, int(self._clock()) + 2 * 86400)
-        if self._store.get_session(session) is not None:
-            self._store.set_mode(session, Mode.REVOKED)
-        return self._changes.write_mode(session, Mode.REVOKED)
-
     def _remember(self, record: SessionRecord) -> None:
         try:
             grants = [Grant.from_bytes(grant) for grant in record.grants]
             self._live_grants.add(record, Basis.from_bytes(record.basis), grants)
         except WireError as error:
             # What it rests on cannot be read, so nothing speaks for it.
-            self.revoke(record.id, why=str(error)[:512])
+            self._ending.revoke(record.id, str(error)[:512])
 
     def _catch_up(self) -> None:
         # What was changed while nobody was running holds for the sessions of before, too.
         changed, version = not self.rules.unchanged, self.rules.version
         if changed:
-            self._end_overlapping()
+            self._ending.end_overlapping()
         self._reacting.adopt(self.decider.risk_rules)
         self.rules.review()
         if not changed and self.rules.version != version:
             # The policies are the same, but somebody was enrolled with less.
-            self._end_overlapping()
-
-    def _end_overlapping(self) -> None:
-        # What they hold is not kept, and rules that are new might not allow it.
-        renewed = self._store.renewed_sessions(int(self._clock()) - OVERLAP_S)
-        with self._lock, Afterwards(self._audit) as audit:
-            overlapping = [record for record in renewed if record.id not in self._live_grants]
-            for record in overlapping:
-                audit.record("session.revoked", session=record.id, why="rules changed in its overlap")
-            with self._store.transaction():
-                changes = [self._write_revoked(record.id) for record in overlapping]
-            for record in overlapping:
-                self.risk.close(record.id)
-            self._changes.publish(changes)
+            self._ending.end_overlapping()
 
     def _sweep(self) -> None:
         now = self._clock()
         self._granting.end_expired(now)
         self.rules.keep_hours()
+        self.tick()
         if now >= self._prune_at:
             self._changes.prune(int(now))
             self._prune_at = now + _PRUNE_S

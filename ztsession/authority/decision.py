@@ -96,7 +96,9 @@ class Decider:
         device = "" if record.device == NO_DEVICE else record.device
         appraisal = Appraisal({}, device, key=basis.device_key)
         subject = self._enrolled(basis.credential, record.subject, appraisal)
-        identity = subject.identity(basis.identity_assurance, basis.credential, basis.until or None)
+        identity = subject.identity(
+            basis.identity_assurance, basis.credential, basis.until or None, keys=basis.key_digests
+        )
         return Judged(identity, appraisal, basis.authenticated_at, basis.factor_shown)
 
     def still(self, judged: Judged) -> Judged:
@@ -105,7 +107,9 @@ class Decider:
         """
         who = judged.identity
         subject = self._enrolled(who.credential, who.subject, judged.appraisal)
-        return replace(judged, identity=subject.identity(who.assurance, who.credential, who.until))
+        return replace(
+            judged, identity=subject.identity(who.assurance, who.credential, who.until, keys=who.keys)
+        )
 
     def holder(self, credential: str, name: str) -> Subject:
         """The subject of this name, if the credential is still its own; EvidenceError if not."""
@@ -143,6 +147,15 @@ class Decider:
         appraisal = judged.appraisal
         old = self._clock() - appraisal.collected_at > self._appraiser.max_age_s
         return ["posture"] if appraisal.device and old else []
+
+    @property
+    def posture_max_age_s(self) -> int:
+        """How old posture may become."""
+        return self._appraiser.max_age_s
+
+    def device_keys(self, device: str) -> tuple[str, ...]:
+        """The digests of a device's keys, see ``Device.key_digests``; none of one that is not enrolled."""
+        return self._appraiser.key_digests(device)
 
     def enrolled(self, subject: str) -> bool:
         """Whether a subject of this name is enrolled, in the file or at run time."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ztsession.audit.sink import AuditSink
+from ztsession.authority.announcing import Announcer
 from ztsession.authority.decision import Decider
 from ztsession.errors import ConfigurationError
 from ztsession.identity.enrolments import Enrolments
@@ -30,12 +31,14 @@ class Enrolment:
         self,
         enrolments: Enrolments,
         audit: AuditSink,
+        announcer: Announcer,
         *,
         decider: Callable[[], Decider],
         end_unenrolled: Callable[[], int],
     ) -> None:
         self._subjects, self._devices = StoredSubjects(enrolments), StoredDevices(enrolments)
         self._audit, self._decider, self._end_unenrolled = audit, decider, end_unenrolled
+        self._announcer, self._transaction = announcer, enrolments.transaction
 
     def subject(self, subject: Subject) -> None:
         """Enrol a subject, or replace its enrolment; ConfigurationError for a credential of somebody else.
@@ -50,7 +53,11 @@ class Enrolment:
             credentials=list(subject.credentials),
             mfa=subject.mfa,
         )
-        self._subjects.enrol(subject)
+        with self._transaction():
+            before = self._subjects.named(subject.name)
+            self._subjects.enrol(subject)
+            held = () if before is None else before.credentials
+            self._announcer.credentials_changed(subject.name, held, subject.credentials)
         self._end_unenrolled()
 
     def remove_subject(self, name: str) -> int:
@@ -60,8 +67,12 @@ class Enrolment:
         but perhaps in the file.
         """
         self._audit.record("subject.removed", subject=name)
-        if not self._subjects.remove(name):
-            raise ConfigurationError(f"no subject {name!r} was enrolled here: is it in subjects.toml?")
+        with self._transaction():
+            before = self._subjects.named(name)
+            if not self._subjects.remove(name):
+                raise ConfigurationError(f"no subject {name!r} was enrolled here: is it in subjects.toml?")
+            held = () if before is None else before.credentials
+            self._announcer.credentials_changed(name, held, ())
         if not self._decider().enrolled(name):
             for factor in ("totp", "webauthn", "recovery"):
                 self.factors.remove(name, factor)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ztsession.audit.sink import AuditSink
+from ztsession.authority.announcing import Announcer
 from ztsession.authority.changes import ChangeLog
 from ztsession.authority.decision import Decider
 from ztsession.authority.judged import Basis, Standing
@@ -63,12 +64,17 @@ class Granting:
         changes: ChangeLog,
         risk: RiskEngine,
         live: LiveGrants,
+        announcer: Announcer,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._name, self._keys, self._store, self._audit = name, keys, store, audit
         self._changes, self._risk, self._live, self._clock = changes, risk, live, clock
+        self._announcer = announcer
         now = int(clock())
+        #: Called with where a client stands, before anything is decided by that; each gives where it stands
+        #: then.
+        self.before: list[Callable[[Standing], Standing]] = []
         self._ends = [(record.expires_at, record.id) for record in store.live_sessions(now)]
         #: Sessions in their overlap, and those that renewed them.
         self._overlapping: dict[bytes, bytes] = {}
@@ -83,6 +89,8 @@ class Granting:
         ``standing.session`` is the session that it renews, ``standing.supersedes`` one that it replaces with
         full evidence. Raises what speaks against it; then nothing has changed.
         """
+        for look in self.before:
+            standing = look(standing)
         judged, session, now = standing.judged, os.urandom(16), int(self._clock())
         replaced = self._replaced(standing)
         grants = decider.grants(judged, session, standing.scopes, environment=standing.environment)
@@ -269,7 +277,9 @@ class Granting:
                 # Who renews all day leaves many of these until the session's end, and grants are long.
                 self._store.put_session(replace(replaced.record, superseded_by=record.id, grants=()))
                 changes.append(self._changes.write_retire(replaced.record.id))
+            self._announcer.established(record, replaced.record if replaced and replaced.renewed else None)
             for over in replaced.line if replaced is not None else ():
+                self._announcer.revoked(over, by="user")
                 self._store.set_mode(over, Mode.REVOKED)
                 changes.append(self._changes.write_mode(over, Mode.REVOKED))
         return changes

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from ztsession.authority.assurance import assurance_of
 from ztsession.handshake.messages import MAX_SCOPES
+from ztsession.identity.key_digests import KEY_DIGESTS_MAX
 from ztsession.identity.protocol import VerifiedIdentity
 from ztsession.identity.subjects import CREDENTIAL_MAX_BYTES
 from ztsession.mfa.protocol import FactorShown
@@ -86,7 +87,7 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Basis(Message, kind="session-basis", max_bytes=16384):
+class Basis(Message, kind="session-basis", max_bytes=32768):
     """What the store keeps of a session's evidence; times in Unix seconds, 0 and "" where there is none."""
 
     credential: Annotated[str, Text(CREDENTIAL_MAX_BYTES)]
@@ -110,6 +111,10 @@ class Basis(Message, kind="session-basis", max_bytes=16384):
     measured: Annotated[
         dict[str, str], MapOf(OneOf(MEASURED), Text(_MEASURED_MAX, min_bytes=1), len(MEASURED))
     ]
+    #: When that was measured, and the posture.
+    posture_at: Annotated[int, Integer(0, _LAST_SECOND)]
+    #: The digests of the subject's keys, see ``VerifiedIdentity.keys``.
+    keys: Annotated[list[bytes], ListOf(Octets.exactly(32), KEY_DIGESTS_MAX)]
 
     @classmethod
     def of(cls, standing: Standing) -> Basis:
@@ -135,7 +140,14 @@ class Basis(Message, kind="session-basis", max_bytes=16384):
                 for item, value in judged.appraisal.measurements.items()
                 if item in MEASURED and 0 < len(value) <= _MEASURED_MAX
             },
+            posture_at=judged.appraisal.collected_at,
+            keys=list(map(bytes.fromhex, judged.identity.keys)),
         )
+
+    @property
+    def key_digests(self) -> tuple[str, ...]:
+        """:attr:`keys` in hexadecimal."""
+        return tuple(each.hex() for each in self.keys)
 
     @property
     def factor_shown(self) -> FactorShown | None:

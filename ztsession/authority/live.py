@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ztsession.authority.judged import Basis
 from ztsession.policy.grant import Grant
@@ -17,7 +17,7 @@ from ztsession.posture.devices import NO_DEVICE
 from ztsession.posture.items import ITEMS, UNKNOWN
 from ztsession.store.records import SessionRecord
 
-__all__ = ["Bearer", "HeldProfile", "LiveGrants", "Session", "Tightening"]
+__all__ = ["Bearer", "Follower", "HeldProfile", "LiveGrants", "Session", "Tightening"]
 
 
 class Tightening(NamedTuple):
@@ -67,10 +67,22 @@ class HeldProfile:
     sessions: int = 0
 
 
+class Follower(Protocol):
+    """Hears of every session that begins and ends, under the Authority's lock."""
+
+    def add(self, record: SessionRecord, basis: Basis) -> None:
+        """A session was granted, or was live when the Authority began."""
+
+    def remove(self, session: bytes) -> None:
+        """A session (16-byte id) is over."""
+
+
 class LiveGrants:
     """Not thread-safe: the Authority holds its lock."""
 
     def __init__(self) -> None:
+        #: Others who keep something of each session.
+        self.followers: list[Follower] = []
         self._sessions: dict[bytes, Session] = {}
         self._profiles: dict[bytes, HeldProfile] = {}
         #: What was taken from one session alone, by session and profile.
@@ -101,9 +113,13 @@ class LiveGrants:
             basis.device_key,
             tuple(self._hold(grant) for grant in grants),
         )
+        for follower in self.followers:
+            follower.add(record, basis)
 
     def remove(self, session: bytes) -> None:
         """A session (16-byte id) is over."""
+        for follower in self.followers:
+            follower.remove(session)
         found = self._sessions.pop(session, None)
         for digest in found.profiles if found is not None else ():
             self._own.pop((session, digest), None)

@@ -13,10 +13,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ztsession.audit.sink import AuditSink
 from ztsession.authority.afterwards import Afterwards
+from ztsession.authority.announcing import Announcer
 from ztsession.authority.changes import ChangeLog
 from ztsession.bus.change import Change
 from ztsession.errors import AuditError, ConfigurationError, StoreError, WireError
@@ -27,6 +28,7 @@ from ztsession.risk.levels import Level, Mode
 from ztsession.risk.networks import network_of
 from ztsession.risk.rules import RiskRules
 from ztsession.risk.signals import Signal
+from ztsession.risk.ssf.outgoing import POSTURE_KINDS
 from ztsession.risk.standing import TARGETS, Quarantine, Target
 from ztsession.store.sqlite import SqliteStore
 from ztsession.wire import canonical
@@ -38,9 +40,19 @@ __all__ = ["Reacting", "restored_engine"]
 _CLOCK = "risk-clock"
 #: How many signals have arrived, and the latest moment that was seen (microseconds).
 _CLOCK_FORM = Row((Integer(0, 2**63 - 1), Integer(0, 2**53)))
+_OPERATOR = "operator"
 _UNWRITTEN_MAX = 4096
 #: Between two looks at what time has changed.
 _TICK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    """A change of a session's mode, the kind of signal that caused it, and what that was against."""
+
+    change: ModeChange
+    kind: str
+    against: str
 
 
 class Reacting:
@@ -53,6 +65,7 @@ class Reacting:
         changes: ChangeLog,
         audit: AuditSink,
         alerts: Alerts,
+        announcer: Announcer,
         *,
         line: Callable[[bytes], Sequence[bytes]],
         lock: threading.RLock,
@@ -60,11 +73,11 @@ class Reacting:
     ) -> None:
         """``line``: all sessions that live by the same evidence as one; ``lock`` is the Authority's own."""
         self._engine, self._store, self._changes, self._audit = engine, store, changes, audit
-        self._alerts = alerts
+        self._alerts, self._announcer = alerts, announcer
         self._line, self._lock, self._clock = line, lock, clock
-        #: What was decided and is not written yet: sessions whose state is another, and by how much their
-        #: mode is; and targets.
-        self._owed_sessions: dict[bytes, ModeChange | None] = {}
+        #: What was decided and is not written yet: sessions whose state is another, with the change of their
+        #: mode if that is; and targets.
+        self._owed_sessions: dict[bytes, _Owed | None] = {}
         self._owed_standing: dict[Target, None] = {}
         #: What signals caused that could not be written, by their names; they come again.
         self._unwritten: OrderedDict[tuple[str, str], tuple[Reaction, Sequence[bytes]]] = OrderedDict()
@@ -94,13 +107,14 @@ class Reacting:
             self._engine.check_kind(kind)
             at_us = self._engine.look_at_clock()
             self._audit.record("signal.resolved", about=kind, target=target[0], name=target[1], at_us=at_us)
-            return self._settle(self._engine.resolve(kind, target))
+            return self._settle(self._engine.resolve(kind, target), by=(_OPERATOR, target[0]))
 
     def quarantine(self, target: Target, why: str) -> list[ModeChange]:
         """Shut a subject, a device or a network out."""
         target = _checked(target)
         with self._lock, Afterwards(self._audit) as audit:
-            changes = self._settle(self._engine.quarantine(target, why), audit)
+            reaction = self._engine.quarantine(target, why)
+            changes = self._settle(reaction, audit, by=(_OPERATOR, target[0]))
             self._alert("quarantine", Level.CRITICAL, target, why)
             return changes
 
@@ -136,8 +150,10 @@ class Reacting:
 
     # ---- Inside
 
-    def _settle(self, reaction: Reaction, audit: Afterwards | None = None) -> list[ModeChange]:
-        self._owe(reaction)
+    def _settle(
+        self, reaction: Reaction, audit: Afterwards | None = None, *, by: tuple[str, str] = ("", "session")
+    ) -> list[ModeChange]:
+        self._owe(reaction, by)
         if not self._owed_sessions and not self._owed_standing:
             return []
         with Afterwards(self._audit) as own:
@@ -151,37 +167,42 @@ class Reacting:
         if known is None:
             line = self._line(signal.session) if signal.session else ()
             reaction = self._engine.signal(signal, line)
-            self._owe(reaction)
+            self._owe(reaction, (signal.kind, signal.target[0]))
             self._unwritten[signal.name] = reaction, line
         if len(self._unwritten) > _UNWRITTEN_MAX:
             self._unwritten.popitem(last=False)
         return known or (reaction, line)
 
-    def _owe(self, reaction: Reaction) -> None:
+    def _owe(self, reaction: Reaction, by: tuple[str, str]) -> None:
         for session in reaction.sessions:
             self._owed_sessions.setdefault(session)
         for change in reaction.modes:
-            # Points and the log are told what came of it, and not by which way.
-            before = self._owed_sessions.get(change.session) or change
-            self._owed_sessions[change.session] = replace(change, before=before.before)
+            # Points, others and the log are told what came of it, and not by which way.
+            owed = self._owed_sessions.get(change.session)
+            before = change.before if owed is None else owed.change.before
+            self._owed_sessions[change.session] = _Owed(replace(change, before=before), *by)
         self._owed_standing |= dict.fromkeys(reaction.standing)
 
     def _write(self) -> list[tuple[ModeChange, Change]]:
         for target in self._owed_standing:
             self._store.put_standing(*target, self._engine.standing_bytes(target))
+            if target[0] == "device":
+                drifted = self._engine.standing_kinds(target) & POSTURE_KINDS
+                self._announcer.compliance_changed(target[1], compliant=not drifted)
         self._store.put_state(_CLOCK, canonical.encode(list(self._engine.clock)))
         written = [self._write_session(*owed) for owed in self._owed_sessions.items()]
         return [each for each in written if each is not None]
 
-    def _write_session(self, session: bytes, change: ModeChange | None) -> tuple[ModeChange, Change] | None:
+    def _write_session(self, session: bytes, owed: _Owed | None) -> tuple[ModeChange, Change] | None:
         record = self._store.get_session(session)
         if record is None or record.mode == Mode.REVOKED or not self._engine.watches(session):
             return None  # over, and one ended session must not hold up the change of all the others
         risk = self._engine.session(session)
         self._store.set_mode(session, risk.mode, risk.to_bytes())
-        if change is None or change.after is change.before:
+        if owed is None or owed.change.after is owed.change.before:
             return None
-        return change, self._changes.write_mode(session, change.after)
+        self._announcer.mode_changed(owed.change, record, kind=owed.kind, against=owed.against)
+        return owed.change, self._changes.write_mode(session, risk.mode)
 
     def _publish(self, written: Sequence[tuple[ModeChange, Change]], audit: Afterwards) -> list[ModeChange]:
         self._owed_sessions, self._owed_standing = {}, {}

@@ -1,6 +1,6 @@
-"""``ztsession demo``: a trading desk's processes on loopback, a device that turns bad, a service that turns
-against its neighbour, a person who steps up, a host that was booted with something else, and a package on its
-way from test into production.
+"""``ztsession demo``: a trading desk's processes on loopback, a device that its management calls bad, a
+person who steps up, an intruder who goes from door to door, a service that turns against its neighbour, a
+host that was booted with something else, and a package on its way from test into production.
 """
 
 from __future__ import annotations

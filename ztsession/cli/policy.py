@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -17,7 +19,11 @@ from ztsession.mfa.settings import MfaSettings
 from ztsession.policy.catalog import Catalog
 from ztsession.policy.engine import CATALOG_FILE, PolicyEngine
 from ztsession.posture.appraisal import PostureAppraiser
+from ztsession.risk.detectors.settings import DetectorSettings
 from ztsession.risk.rules import RiskRules
+from ztsession.risk.ssf.outgoing_settings import TransmitterSettings
+from ztsession.risk.ssf.settings import SsfSettings
+from ztsession.risk.threats.lists import ThreatLists
 
 __all__ = ["policy"]
 
@@ -36,7 +42,7 @@ for command in (explain, graph, lint, simulate):
 def check(directory: Path) -> None:
     """Load everything in it as an Authority would; print what is wrong as FILE:LINE: WHAT."""
     said, wrong = [], 0
-    for part in (_catalog, _policies, _subjects, _devices, _identities, _factors, _risk):
+    for part in _PARTS:
         try:
             said.append(part(directory))
         except ConfigurationError as error:
@@ -83,3 +89,26 @@ def _factors(directory: Path) -> str:
 
 def _risk(directory: Path) -> str:
     return f"risk: {len(RiskRules.from_directory(directory).kinds)} kinds of signals"
+
+
+def _threats(directory: Path) -> str:
+    lists = ThreatLists.read(directory, now=time.time()).lists
+    entries = sum(len(each.entries) for each in lists.values())
+    return f"threats: {len(lists)} lists, {entries} entries"
+
+
+def _detectors(directory: Path) -> str:
+    return f"detectors: {len(DetectorSettings.from_directory(directory).sources)} sources of reports"
+
+
+def _events(directory: Path) -> str:
+    known = SsfSettings.from_directory(directory).transmitters
+    told = TransmitterSettings.from_directory(directory)
+    receivers = 0 if told is None else len(told.receivers)
+    return f"events of others: {len(known)} transmitters, {receivers} receivers"
+
+
+_PARTS: Final = (
+    *(_catalog, _policies, _subjects, _devices, _identities, _factors),
+    *(_risk, _threats, _detectors, _events),
+)

@@ -18,7 +18,10 @@ from ztsession.cli.unlocking import sealing_with, unlocking, unlocking_with
 from ztsession.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from ztsession.audit.jsonlines import JsonLinesAudit
+    from ztsession.authority.keys import AuthorityKeys
     from ztsession.authority.rotation import Rotation
+    from ztsession.store.sqlite import SqliteStore
 
 __all__ = ["export_segment", "keys", "reseal", "rotate"]
 
@@ -106,6 +109,27 @@ def segment(
             rotation.withdraw_segment_key(name)
 
 
+@rotate.command()
+@click.argument("step", type=click.Choice(_STEPS[:3]))
+@_OVERLAP
+@_on_state
+def sets(step: str, state: Path, unlock_key: Path | None, passphrase: bool, overlap_s: int) -> None:
+    """The key of what other systems are told: stage publishes the next one beside it; then activate, and at
+    last retire the old one.
+    """
+    from ztsession.authority.set_keys import SetKeys
+
+    with _parts(state, unlock_key, passphrase) as (found, store, audit):
+        set_keys = SetKeys(found, store, audit)
+        if step == "stage":
+            kid = set_keys.stage()
+        elif step == "activate":
+            kid = set_keys.activate(overlap_s=overlap_s)
+        else:
+            kid = set_keys.retire(overlap_s=overlap_s)
+        click.echo(f"kid: {kid}")
+
+
 @click.command()
 @click.option(
     "--new-unlock-key",
@@ -140,10 +164,19 @@ def export_segment(name: str, out: Path, state: Path, unlock_key: Path | None, p
 
 @contextmanager
 def _rotation(state: Path, unlock_key: Path | None, passphrase: bool) -> Iterator[Rotation]:
-    from ztsession.audit.jsonlines import JsonLinesAudit
     from ztsession.authority.changes import ChangeLog
-    from ztsession.authority.keys import AuthorityKeys
     from ztsession.authority.rotation import Rotation
+
+    with _parts(state, unlock_key, passphrase) as (found, store, audit):
+        yield Rotation(found, ChangeLog(store, found.signing), audit)
+
+
+@contextmanager
+def _parts(
+    state: Path, unlock_key: Path | None, passphrase: bool
+) -> Iterator[tuple[AuthorityKeys, SqliteStore, JsonLinesAudit]]:
+    from ztsession.audit.jsonlines import JsonLinesAudit
+    from ztsession.authority.keys import AuthorityKeys
     from ztsession.store.sqlite import SqliteStore
 
     with (
@@ -153,7 +186,7 @@ def _rotation(state: Path, unlock_key: Path | None, passphrase: bool) -> Iterato
         SqliteStore(state / "authority.sqlite") as store,
     ):
         found = AuthorityKeys.open(state, unlock=unlocking_with(unlock_key, passphrase))
-        yield Rotation(found, ChangeLog(store, found.signing), audit)
+        yield found, store, audit
 
 
 def _with_keys(state: Path) -> Path:

@@ -1,5 +1,6 @@
 """The client: connects once with evidence, installs its tickets, and then signs every call."""
 
+from ztsession.client.attesting import Attester
 from ztsession.client.connect import connect, connect_async
 from ztsession.client.guarded import Guarded, GuardedAsync
 from ztsession.client.installed import InstalledSession
@@ -10,6 +11,7 @@ from ztsession.client.transport import AsyncTransport, Transport
 
 __all__ = [
     "AsyncTransport",
+    "Attester",
     "Guarded",
     "GuardedAsync",
     "InstalledSession",

@@ -17,11 +17,13 @@ import ztsession as zts
 from ztsession.client.transport import Transport
 from ztsession.demo.control import Control
 from ztsession.demo.developing import Developing
+from ztsession.demo.intruder import Intruder
 from ztsession.demo.lines import MarketDataLine, OrderLine, operation_of
 from ztsession.demo.messages import Side
 from ztsession.demo.renewing import Renewing
 from ztsession.demo.service import address_of
 from ztsession.demo.strategy import OrderMessage, Orders, Quoter
+from ztsession.errors import HandshakeError
 from ztsession.integrations.stream import SocketTransport
 from ztsession.posture.collector import collect
 
@@ -37,7 +39,8 @@ _PROGRESS_S = 0.2
 
 class AlgorithmRole:
     """Commands: prepare, connect, trade, some_orders, press_on, reauthenticate, probe_old, rest,
-    many_orders, counts, tapped; and those of ``developing``.
+    many_orders, counts, tapped; those of ``developing``; and intrude, probe, intruders_order,
+    intruder_subscribes and prove_anew, once somebody is inside.
     """
 
     def __init__(self, control: Control) -> None:
@@ -63,18 +66,11 @@ class AlgorithmRole:
         self, authority: list[Any], gateway: list[Any], market_data: list[Any], root: str
     ) -> dict[str, object]:
         """The handshake, and an installation in each segment."""
-        self._authority = address_of(authority)
+        self._authority, self._root = address_of(authority), bytes.fromhex(root)
         self._order_line = OrderLine(address_of(gateway))
         self._data_line = MarketDataLine(address_of(market_data), _INSTRUMENT, _ACCOUNT)
         began_ns = time.perf_counter_ns()
-        with SocketTransport.connect(self._authority) as line:
-            session = zts.connect(
-                line,
-                identity=self._identity,
-                posture=self._device,
-                root=bytes.fromhex(root),
-                scopes=["orders.*", "market-data.*"],
-            )
+        session = self._connect()
         took_ns = time.perf_counter_ns() - began_ns
         return {**self._install(session), "took_ns": took_ns}
 
@@ -104,23 +100,24 @@ class AlgorithmRole:
         outcomes.update(self._order_line.send(withdrawn))
         return {"states": done, "sent": sent, "outcomes": outcomes, "frames": frames, "renewed": renewed}
 
-    def some_orders(self) -> dict[str, dict[str, int]]:
-        """Some new orders, replaces and cancels, each in a frame of its own; outcomes by operation."""
+    def some_orders(self, count: int = SOME) -> dict[str, dict[str, int]]:
+        """``count`` new orders, replaces and cancels, each in a frame of its own; outcomes by operation."""
         tally = _Tally(self._order_line)
-        orders = [self._orders.new(Side.BID, self._price) for _ in range(SOME)]
+        orders = [self._orders.new(Side.BID, self._price) for _ in range(count)]
         for order in orders:
             tally.send(order)
             tally.send(self._orders.replace(order.order_id, self._price - 100))
             tally.send(self._orders.cancel(order.order_id))
         return tally.outcomes
 
-    def press_on(self, seconds: float) -> dict[str, object]:
-        """Send orders without a pause until one is refused; then try everything. Outcomes by operation, and
-        when.
+    def press_on(self, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> dict[str, object]:
+        """Send orders without a pause until one is refused, and have ``meanwhile`` between them; then try
+        everything. Outcomes by operation, and when.
         """
         live, passed_ns, refused_ns, before = list[int](), 0, 0, 0
         deadline_s = time.monotonic() + seconds
         while not refused_ns and time.monotonic() < deadline_s:
+            meanwhile()
             order = self._orders.new(Side.BID, self._price)
             outcome = self._order_line.send([order])[0]
             if outcome != "done":
@@ -183,6 +180,47 @@ class AlgorithmRole:
             )
         return outcomes
 
+    # ---- With somebody inside
+
+    def intrude(self, gateway: list[Any], market_data: list[Any]) -> str:
+        """Somebody gets in, and opens a session beside the algorithm's own; its id."""
+        self._intruder = Intruder(
+            self._order_line,
+            address_of(market_data),
+            lambda: self._keeper.installed("market-data"),
+            self._connect,
+        )
+        return self._intruder.open_session(address_of(gateway))
+
+    def probe(self, seconds: float) -> dict[str, object]:
+        """Press on while the intruder tries one door after the other; what came of both."""
+        pressed, intruder = self.press_on(seconds, self._intruder.probe), self._intruder
+        return {
+            **pressed,
+            "probes": intruder.probes,
+            "probe_refused_ns": intruder.refused_ns,
+            "probe_refused_at_us": intruder.refused_at_us,
+        }
+
+    def intruders_order(self) -> str:
+        """An order by the session that the intruder has opened."""
+        return self._intruder.order()
+
+    def intruder_subscribes(self) -> None:
+        """One more question of his for market data, by the algorithm's session."""
+        self._intruder.subscribe()
+
+    def prove_anew(self) -> list[bool]:
+        """Whether the algorithm gets another session by proving everything anew, and whether he does."""
+        try:
+            self.reauthenticate(tampered=False)
+            proven = True
+        except HandshakeError:
+            proven = False
+        return [proven, self._intruder.connect_again()]
+
+    # ---- What it knows
+
     def counts(self) -> dict[str, dict[str, int]]:
         """What the algorithm itself verified: market data, and replies."""
         return {"market_data": dict(self._data_line.verdicts), "replies": dict(self._order_line.verdicts)}
@@ -190,6 +228,16 @@ class AlgorithmRole:
     def tapped(self) -> dict[str, list[str]]:
         """What somebody on the wire to the gateway has seen."""
         return self._order_line.tap.as_text()
+
+    def _connect(self) -> zts.Session:
+        with SocketTransport.connect(self._authority) as line:
+            return zts.connect(
+                line,
+                identity=self._identity,
+                posture=self._device,
+                root=self._root,
+                scopes=["orders.*", "market-data.*"],
+            )
 
     def _install(self, session: zts.Session) -> dict[str, object]:
         points: dict[str, Callable[[], Transport]] = {
@@ -234,6 +282,11 @@ if __name__ == "__main__":
             "probe_old": role.probe_old,
             "rest": role.rest,
             "many_orders": role.many_orders,
+            "intrude": role.intrude,
+            "probe": role.probe,
+            "intruders_order": role.intruders_order,
+            "intruder_subscribes": role.intruder_subscribes,
+            "prove_anew": role.prove_anew,
             "counts": role.counts,
             "tapped": role.tapped,
             "write_package": role.developing.write_package,

@@ -42,6 +42,7 @@ class Cast:
         self.lab = children.start("lab_role")
         self.release_gate = children.start("release_gate_role")
         self.release_manager = children.start("release_manager_role")
+        self.device_management = children.start("device_management_role")
         self.clearing: Child | None = None
         missing = what_is_missing()
         if missing:
@@ -49,8 +50,9 @@ class Cast:
         else:
             self.clearing = children.start("clearing_role")
 
-    def meet(self, authority: dict[str, Any], gateway: dict[str, Any]) -> None:
-        """What the two have said of themselves is where everybody else finds them."""
+    def meet(self, authority: dict[str, Any], gateway: dict[str, Any], market_data: dict[str, Any]) -> None:
+        """What the three have said of themselves is where everybody else finds them."""
+        self.events, self.data = authority["events"], market_data["address"]
         self.where = {
             "authority": authority["address"],
             "gateway": gateway["address"],
@@ -70,6 +72,12 @@ class Cast:
         self.facts["installed"][act] = less(after["installations"], before["installations"])
         return result
 
+    def modes_from(self, play: Callable[..., Any], *arguments: Any, **more: Any) -> tuple[Any, list[str]]:
+        """Play; what that returns, and the modes that the Authority has put sessions in meanwhile."""
+        before = len(self.authority.ask("modes"))
+        result = play(*arguments, **more)
+        return result, self.authority.ask("modes")[before:]
+
     def look(self) -> dict[str, Any]:
         """What gateway and Authority say at this moment."""
         gateway = self.gateway.ask("counts")
@@ -80,6 +88,7 @@ class Cast:
             "verdicts": verdicts,
             "installations": Counter(gateway["installations"]),
             "authority": Counter(self.authority.ask("audit")),
+            "events": Counter(self.authority.ask("events")),
             "book": gateway["book"],
         }
 
@@ -87,7 +96,8 @@ class Cast:
         """What has changed since that look."""
         after = self.look()
         changed = {
-            name: less(after[name], before[name]) for name in ("verdicts", "installations", "authority")
+            name: less(after[name], before[name])
+            for name in ("verdicts", "installations", "authority", "events")
         }
         return {**changed, "book_unchanged": before["book"] == after["book"]}
 

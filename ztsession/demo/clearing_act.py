@@ -44,11 +44,11 @@ class ClearingAct:
         connected = self._clearing.ask("connect", chain=self._chain, **cast.where)
         cast.counted("clearing", self._clearing.ask, "work", orders=orders[:SOME])
         cast.watch.act("Its host is booted with something else, and it attests again")
-        again = self._clearing.ask("reboot_tampered")
+        _, modes = cast.modes_from(self._clearing.ask, "reboot_tampered")
         cast.counted("clearing, tampered", self._clearing.ask, "work", orders=orders[SOME:])
         cast.counted("clearing, as before", self._clearing.ask, "probe_old", seconds=_WITHIN_S)
         granted = cast.authority.ask("granted", subject=SUBJECT)
-        cast.facts["clearing"] = {"connected": connected, "again": again, "granted": granted}
+        cast.facts["clearing"] = {"connected": connected, "modes": modes, "granted": granted}
 
     def close(self) -> int:
         """Switch its TPM off; the exit status."""

@@ -11,11 +11,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ztsession.demo.cast import Cast, Watch
 from ztsession.demo.children import Children
 from ztsession.demo.clearing_act import ClearingAct
 from ztsession.demo.expectations import EXPECTATIONS, Expectation, Facts, Finding, judge
+from ztsession.demo.lateral_act import LateralAct
 from ztsession.demo.release_act import ReleaseAct
 from ztsession.demo.staging import Stage
 from ztsession.demo.trader_act import TraderAct
@@ -81,6 +83,7 @@ class _Play:
         self._watch, self._algorithm = cast.watch, cast.algorithm
         self._clearing = None if cast.clearing is None else ClearingAct(cast, cast.clearing)
         self._release = ReleaseAct(cast)
+        self._lateral = LateralAct(cast)
 
     def run(self) -> Facts:
         self._open()
@@ -90,9 +93,11 @@ class _Play:
         counted("still bad", self._reauthenticate_tampered)
         counted("put right", self._reauthenticate)
         counted("trading again", self._trade, "trade_2", total // 2, total - total // 2, renew=False)
-        counted("attack", self._attacks)
-        counted("after", self._afterwards)
         TraderAct(self._cast).play()
+        self._lateral.play()
+        counted("attack", self._attacks)
+        counted("false signals", self._false_signals)
+        counted("after", self._afterwards)
         if self._clearing is not None:
             self._clearing.play()
         self._release.play()
@@ -107,18 +112,24 @@ class _Play:
         cast, options, facts = self._cast, self._options, self._facts
         file = None if options.quotes is None else str(options.quotes)
         wanted = options.messages or (0 if file else MESSAGES_DEFAULT)
+        sources = [cast.market_data.ask("prepare")]
         cast.market_data.tell("load", quotes=file, seed=options.seed, messages=wanted)
         parties = [self._algorithm.ask("prepare"), cast.trader.ask("prepare"), self._release.prepare()]
-        cast.stage.enrol([*parties, *([] if self._clearing is None else [self._clearing.prepare()])])
+        cast.stage.enrol(
+            [*parties, *([] if self._clearing is None else [self._clearing.prepare()])],
+            sources=[cast.gateway.ask("prepare"), *sources],
+            management=cast.device_management.ask("prepare"),
+        )
         authority = cast.authority.ask("open", state=str(cast.stage.state), policy=str(cast.stage.policy))
         facts["states"] = cast.market_data.answer()
         facts["source"] = file or f"generated, seed {options.seed}"
-        gateway = cast.gateway.ask("open", **cast.stage.service("orders", authority))
-        data = cast.market_data.ask("open", **cast.stage.service("market-data", authority))
-        cast.meet(authority, gateway)
+        cast.device_management.ask("subscribe", url=authority["events"])
+        gateway = cast.gateway.ask("open", **cast.stage.watched_service("orders", authority))
+        data = cast.market_data.ask("open", **cast.stage.watched_service("market-data", authority))
+        cast.meet(authority, gateway, data)
         self._release.open(authority, file, options.seed)
         self._watch.act("The algorithm connects: identity, device posture, a session in each of two segments")
-        facts["connected"] = self._algorithm.ask("connect", market_data=data["address"], **cast.where)
+        facts["connected"] = self._algorithm.ask("connect", market_data=cast.data, **cast.where)
 
     def _trade(self, name: str, first: int, count: int, renew: bool) -> None:
         meanwhile = ", and renews its session meanwhile" if renew else ""
@@ -132,22 +143,31 @@ class _Play:
         self._facts[f"{name}_orders"] = self._algorithm.ask("some_orders")
 
     def _drift(self) -> None:
-        self._watch.act("The device's posture turns bad while orders are flowing")
+        self._watch.act("The device management pushes that the device turned bad, while orders are flowing")
         self._algorithm.tell("press_on", seconds=2 * LEASE_S)
-        # The signal is to come in the middle of traffic.
+        # The event is to come in the middle of traffic.
         self._algorithm.first_progress()
-        signalled = self._cast.authority.ask("signal", device=_DEVICE)
+        pushed, modes = self._push(compliant=False)
         pressed = self._algorithm.answer()
-        reaction_s = (pressed["refused_ns"] - signalled["given_ns"]) / 1e9
-        self._facts["drift"] = {**pressed, "modes": signalled["modes"], "reaction_s": reaction_s}
+        reaction_s = (pressed["refused_ns"] - pushed["pushed_ns"]) / 1e9
+        self._facts["drift"] = {**pressed, **pushed, "modes": modes, "reaction_s": reaction_s}
 
     def _reauthenticate_tampered(self) -> None:
         self._watch.act("It re-authenticates on the bad device, and gets what a bad device gets")
-        self._facts["tampered"] = self._algorithm.ask("reauthenticate", tampered=True)
-        self._facts["tampered_orders"] = self._algorithm.ask("some_orders")
+        again = self._algorithm.ask
+        _, modes = self._cast.modes_from(again, "reauthenticate", tampered=True)
+        self._facts["tampered"] = {"modes": modes}
+        # One of each: a program that goes on asking for what it may not have is taken for an intruder.
+        self._facts["tampered_orders"] = self._algorithm.ask("some_orders", count=1)
 
     def _reauthenticate(self) -> None:
-        self._watch.act("The device is put right; it re-authenticates and goes on")
+        self._watch.act(
+            "The device is put right, and its management says so; it re-authenticates and goes on"
+        )
+        stood = self._cast.authority.ask("stands", device=_DEVICE)
+        pushed, modes = self._push(compliant=True)
+        stands = self._cast.authority.ask("stands", device=_DEVICE)
+        self._facts["put_right"] = {**pushed, "modes": modes, "stood": stood, "stands": stands}
         self._facts["reauthenticated"] = self._algorithm.ask("reauthenticate", tampered=False)
         self._facts["old_session"] = self._algorithm.ask("probe_old", seconds=LEASE_S)
 
@@ -166,6 +186,22 @@ class _Play:
             before = cast.look()
             attempts = cast.market_data.ask("attack", name=name)
             self._facts["attacks"][name] = {"attempts": attempts, **cast.since(before)}
+
+    def _false_signals(self) -> None:
+        self._watch.act("It forges events in the device management's name, and replays what that has pushed")
+        cast = self._cast
+        authority, pushed = cast.authority, cast.device_management.ask("pushed")
+        for how in ("forged", "replayed"):
+            before, stood = cast.look(), authority.ask("stands", device=_DEVICE)
+            attempts = cast.market_data.ask("false_signals", how=how, url=cast.events, pushed=pushed)
+            stands = [stood, authority.ask("stands", device=_DEVICE)]
+            self._facts[f"{how}_signals"] = {"attempts": attempts, **cast.since(before), "stands": stands}
+
+    def _push(self, *, compliant: bool) -> tuple[dict[str, Any], list[str]]:
+        push = self._cast.device_management.ask
+        pushed: dict[str, Any]
+        pushed, modes = self._cast.modes_from(push, "push", device=_DEVICE, compliant=compliant)
+        return pushed, modes
 
     def _afterwards(self) -> None:
         self._watch.act("The algorithm's session has not noticed")
@@ -190,5 +226,5 @@ class _Play:
         facts["audit"] = cast.authority.ask("audit")
         facts["renewed"] = [granted["renewed"] for granted in cast.authority.ask("granted", subject=_SUBJECT)]
         facts["exit_statuses"] = {} if self._clearing is None else {"tpm": self._clearing.close()}
-        for child in (cast.gateway, cast.market_data, cast.authority):
+        for child in (cast.gateway, cast.market_data, cast.device_management, cast.authority):
             child.ask("close")

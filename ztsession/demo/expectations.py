@@ -11,7 +11,9 @@ from functools import partial
 from typing import Any, Final
 
 from ztsession.demo.expected_clearing import CLEARING
+from ztsession.demo.expected_lateral import LATERAL
 from ztsession.demo.expected_release import RELEASE
+from ztsession.demo.expected_signals import FALSE_SIGNALS, TAKEN_BACK
 from ztsession.demo.expected_trader import TRADER
 from ztsession.demo.findings import Expectation, Finding, judge, told
 from ztsession.demo.refusals import ATTACKS, Attack, Facts, counted, was_refused, what_was_seen
@@ -90,9 +92,10 @@ def _renewal_seen(facts: Facts) -> str:
 def _refused_in_time(facts: Facts) -> bool:
     drift = facts["drift"]
     in_time = 0 < drift["reaction_s"] <= 5.0 and drift["passed_ns"] < drift["refused_ns"]
+    taken = drift["status"] == 202
     # The session, and the one that it was renewed from, for as long as that one's keys are good.
     restricted = set(drift["modes"]) == {"RESTRICTED"} and len(drift["modes"]) <= 2
-    return bool(in_time and drift["passed"] > 0 and restricted)
+    return bool(taken and in_time and drift["passed"] > 0 and restricted)
 
 
 def _only(outcome: str, operations: Sequence[str], facts: Facts) -> bool:
@@ -107,7 +110,7 @@ def _gateway_agrees(facts: Facts) -> bool:
     bad, drift = facts["gateway"]["device bad"], facts["drift"]
     submitted = {"OK": drift["passed"], "STEP_UP_REQUIRED": drift["live"] + 1}
     replaced = {"STEP_UP_REQUIRED": drift["live"]}
-    # Cancels that passed before the signal came are counted too.
+    # Cancels that passed before the event came are counted too.
     cancels = bad["orders.cancel"]
     submitted["WRONG_OPERATION"] = drift["live"]
     return (
@@ -161,18 +164,33 @@ def _refused(parts: Sequence[dict[str, int]]) -> dict[str, int]:
 
 def _audited(facts: Facts) -> bool:
     audit, clearing = facts["audit"], 0 if "clearing" in facts["skipped"] else 2
-    # The algorithm's first session, its renewal and two re-authentications; the trader's two, and a step-up.
-    # One of test, and the release manager's with a step-up.
-    granted = 4 + 3 + clearing + 3
-    # Who posed as the algorithm, a wrong code, and a used one; the algorithm's two ways into production.
-    modes = len(facts["drift"]["modes"]) + len(facts["release"]["modes"])
-    wanted = {"session.granted": granted, "signal": 2, "session.mode": modes, "handshake.refused": 5}
+    # The algorithm's first session, its renewal and three re-authentications; the intruder's; the trader's
+    # two, and a step-up. One of test, and the release manager's with a step-up.
+    granted = 5 + 1 + 3 + clearing + 3
+    # Each of two hosts was called bad, and good again; and the appraiser says of each device that has shown
+    # something worse that it has: of the algorithm's, and of the clearing service's.
+    signals = 4 + 1 + clearing // 2
+    wanted = {"session.granted": granted, "signal": signals, "session.mode": _mode_changes(facts)}
+    # Who posed as the algorithm, a wrong code, and a used one; the algorithm's two ways into production; and
+    # while they were suspended, it and the intruder.
+    wanted |= {"handshake.refused": 7, "signal.resolved": 1}
     return all(audit[event] == count for event, count in wanted.items())
+
+
+def _mode_changes(facts: Facts) -> int:
+    lateral, release = facts["lateral"], facts["release"]
+    changes = (
+        *(facts[act]["modes"] for act in ("drift", "tampered", "put_right")),
+        [] if "clearing" in facts["skipped"] else facts["clearing"]["modes"],
+        *(lateral["modes"], lateral["modes_settled"]),
+        *(release["modes"], release["modes_put_right"]),
+    )
+    return sum(map(len, changes))
 
 
 def _all_ended(facts: Facts) -> bool:
     roles = {"authority", "gateway", "market-data", "algorithm", "trader"}
-    roles |= {"lab", "release-gate", "release-manager"}
+    roles |= {"lab", "release-gate", "release-manager", "device-management"}
     with_tpm = set() if "clearing" in facts["skipped"] else {"clearing", "tpm"}
     statuses = facts["exit_statuses"]
     return statuses.keys() == roles | with_tpm and not any(statuses.values())
@@ -211,7 +229,7 @@ EXPECTATIONS: Final[tuple[Expectation, ...]] = (
         _renewal_seen,
     ),
     Expectation(
-        "after the signal new orders are refused, within the lease",
+        "after the device management's event new orders are refused, within the lease",
         _refused_in_time,
         lambda facts: (
             f"{facts['drift']['reaction_s'] * 1e3:.1f} ms after it, {facts['drift']['passed']:,} before"
@@ -242,6 +260,7 @@ EXPECTATIONS: Final[tuple[Expectation, ...]] = (
         _bad_device_may_only_cancel,
         lambda facts: told(facts["gateway"]["still bad"]),
     ),
+    TAKEN_BACK,
     Expectation(
         "re-authenticated on the good device, the superseded session is refused",
         lambda facts: facts["old_session"]["outcome"] == "reauth-required",
@@ -254,6 +273,8 @@ EXPECTATIONS: Final[tuple[Expectation, ...]] = (
         partial(_traded, "trade_2"),
         partial(_orders_seen, "trade_2"),
     ),
+    *TRADER,
+    *LATERAL,
     Expectation(
         "every attack was carried out", _every_attack, lambda facts: f"{len(facts['attacks'])} kinds"
     ),
@@ -263,12 +284,12 @@ EXPECTATIONS: Final[tuple[Expectation, ...]] = (
         _attack_accepted_nothing,
         lambda facts: told(facts["gateway"]["attack"]),
     ),
+    *FALSE_SIGNALS,
     Expectation(
         "the algorithm's session is unharmed by it",
         partial(_all_done, "afterwards"),
         partial(_orders_seen, "afterwards"),
     ),
-    *TRADER,
     *CLEARING,
     *RELEASE,
     Expectation(

@@ -153,6 +153,19 @@ def _at_risk(facts: Facts) -> bool:
     )
 
 
+def _put_right(facts: Facts) -> bool:
+    scene = _scene("put right", facts)
+    verdicts = dict(scene["verdicts"])
+    # Until the gate has heard of it a few may be refused.
+    verdicts.pop("STEP_UP_REQUIRED", 0)
+    return bool(
+        set(facts["release"]["modes_put_right"]) == {"NORMAL"}
+        and verdicts == {"OK": 1}
+        and not scene["installations"]
+        and scene["prod"] == _in_production(facts)
+    )
+
+
 def _cancelled(facts: Facts) -> dict[str, dict[str, int]]:
     by_operation = facts["gateway"]["release manager at risk"]
     return {operation: counts for operation, counts in by_operation.items() if counts}
@@ -206,5 +219,10 @@ RELEASE: Final = (
         lambda facts: (
             f"release.promote: {counted(_scene('at risk', facts)['verdicts'])}; {told(_cancelled(facts))}"
         ),
+    ),
+    Expectation(
+        "once the device management has taken that back, the same session promotes again",
+        _put_right,
+        lambda facts: counted(_scene("put right", facts)["verdicts"]),
     ),
 )

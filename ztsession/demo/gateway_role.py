@@ -19,7 +19,8 @@ from ztsession.demo.control import Control
 from ztsession.demo.cost import CostMeter
 from ztsession.demo.latency import summarise, timer_cost_ns
 from ztsession.demo.messages import REASONS, Kind, OrderReply, Status, encode, is_signed, join, split
-from ztsession.demo.service import handle_in, open_point
+from ztsession.demo.service import handle_in, open_watched_point
+from ztsession.demo.watching import Watching
 from ztsession.enforcement import EnforcementPoint
 from ztsession.errors import Denied, SessionEnded
 from ztsession.server import StreamServer
@@ -45,8 +46,11 @@ _REFUSAL = "orders.refusal"
 class Gateway:
     """Orders in, signed replies out. Serves frames of any number of connections."""
 
-    def __init__(self, point: EnforcementPoint) -> None:
-        self.point, self.book = point, Book()
+    def __init__(
+        self, point: EnforcementPoint, refused: Callable[[str, bytes, Denied], None] = lambda *_: None
+    ) -> None:
+        """``refused(peer, token, why)`` is told of every call that is refused."""
+        self.point, self.book, self._refused = point, Book(), refused
         self.verdicts: Counter[tuple[str, str]] = Counter()
         self.installations: Counter[str] = Counter()
         #: Accepted calls by handle: whose keys did the work is the gateway's to say.
@@ -60,14 +64,14 @@ class Gateway:
             for (kind, name), handler in zip(_OPERATIONS.items(), handlers, strict=True)
         }
 
-    def serve(self, frame: bytes, caller: int | None) -> bytes:
+    def serve(self, frame: bytes, caller: int | None, peer: str = "") -> bytes:
         """Answer a frame of order messages; ``caller`` is the handle that was installed over this
-        connection.
+        connection, ``peer`` the address that it comes from.
         """
         pairs = split(frame)
         if self.meter is not None:
             return self.meter.measure(pairs)
-        return join([self._answer(token, body, caller) for token, body in pairs])
+        return join([self._answer(token, body, caller, peer) for token, body in pairs])
 
     def install(self, request: bytes) -> tuple[bytes, int | None]:
         """Take a ticket; the answer, and the new session's handle."""
@@ -76,7 +80,7 @@ class Gateway:
         self.installations["REFUSED" if handle is None else "OK"] += 1
         return answer, handle
 
-    def _answer(self, token: bytes, body: bytes, caller: int | None) -> tuple[bytes, bytes]:
+    def _answer(self, token: bytes, body: bytes, caller: int | None, peer: str) -> tuple[bytes, bytes]:
         # What is no order at all is held against the strictest operation, and fails there.
         operation, verify, handler = self._routes.get(body[0]) or self._routes[Kind.NEW_ORDER]
         began_ns = time.perf_counter_ns()
@@ -84,6 +88,7 @@ class Gateway:
             session = verify(token, body)
         except Denied as denied:
             self.verdicts[operation, denied.verdict] += 1
+            self._refused(peer, token, denied)
             return self._refusal(token, denied.reason, caller)
         self.samples_ns.append(time.perf_counter_ns() - began_ns)
         self.verdicts[operation, "OK"] += 1
@@ -105,27 +110,35 @@ class Gateway:
 class _Conversation:
     """One connection."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, gateway: Gateway, peer: str) -> None:
+        self._gateway, self._peer = gateway, peer
         self._caller: int | None = None
 
     def exchange(self, message: bytes) -> bytes:
         """A frame of signed messages, or a ticket to install."""
         if is_signed(message):
-            return self._gateway.serve(message, self._caller)
+            return self._gateway.serve(message, self._caller, self._peer)
         answer, caller = self._gateway.install(message)
         self._caller = caller or self._caller
         return answer
 
 
 class GatewayRole:
-    """Commands: open, counts, meter, latency, close."""
+    """Commands: prepare, open, counts, meter, latency, close."""
+
+    def __init__(self) -> None:
+        self._watching = Watching("order-gateway")
+
+    def prepare(self) -> dict[str, str]:
+        """What an operator needs to believe what is reported from here."""
+        return self._watching.entry("orders")
 
     def open(self, **where: Any) -> dict[str, object]:
-        """Make the enforcement point and listen; the arguments of ``open_point``."""
-        self._gateway = Gateway(open_point("orders", **where))
+        """Make the enforcement point and listen; the arguments of ``open_watched_point``."""
+        point = open_watched_point("orders", self._watching, **where)
+        self._gateway = Gateway(point, self._watching.refused)
         self._server = StreamServer(
-            ("127.0.0.1", 0), lambda source: _Conversation(self._gateway), silence_s=120.0
+            ("127.0.0.1", 0), lambda source: _Conversation(self._gateway, source), silence_s=120.0
         )
         return {"address": self._server.address}
 
@@ -156,6 +169,7 @@ class GatewayRole:
     def close(self) -> None:
         """Stop."""
         self._server.close()
+        self._watching.close()
         self._gateway.point.close()
 
 
@@ -163,6 +177,7 @@ if __name__ == "__main__":
     role = GatewayRole()
     Control().serve(
         {
+            "prepare": role.prepare,
             "open": role.open,
             "counts": role.counts,
             "meter": role.meter,

@@ -8,16 +8,29 @@ everything it holds, which is what any process holds that was ever sent somethin
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ztsession import SessionView
+from ztsession import SessionView, Verifier
 from ztsession.demo.attacker import Attacker, Loot
 from ztsession.demo.control import Control
-from ztsession.demo.messages import Quote, Subscribe, decode, encode, is_signed, join, split
+from ztsession.demo.false_signals import FalseSignals
+from ztsession.demo.messages import (
+    CorrectQuote,
+    Kind,
+    Quote,
+    Subscribe,
+    decode,
+    encode,
+    is_signed,
+    join,
+    split,
+)
 from ztsession.demo.quotes import STATES_MAX, STATES_MIN, generated_states, read_states
-from ztsession.demo.service import address_of, open_point
+from ztsession.demo.service import address_of, open_watched_point
 from ztsession.demo.tap import Tapped
+from ztsession.demo.watching import Watching
 from ztsession.enforcement import EnforcementPoint
 from ztsession.errors import ConfigurationError, Denied, SessionEnded, WireError
 from ztsession.policy.catalog import Catalog
@@ -29,47 +42,72 @@ __all__ = ["CREDIT_MAX", "MarketData", "MarketDataRole"]
 #: States in one frame.
 CREDIT_MAX = 512
 
-_OPERATION = "market-data.subscribe"
+_SUBSCRIBE, _CORRECT = "market-data.subscribe", "market-data.correct"
 _INSTRUMENT = b"DEMO"
+
+_Route = tuple[Verifier, Callable[[SessionView, bytes], bytes]]
 
 
 class MarketData:
-    """Credit in, signed states out."""
+    """Credit in, signed states out; and corrections of them."""
 
-    def __init__(self, point: EnforcementPoint, states: list[bytes]) -> None:
-        """``states``: the bodies to publish, in order."""
-        self.point, self._states = point, states
+    def __init__(
+        self,
+        point: EnforcementPoint,
+        states: list[bytes],
+        refused: Callable[[str, bytes, Denied], None] = lambda *_: None,
+    ) -> None:
+        """``states``: the bodies to publish, in order; ``refused(peer, token, why)`` is told of every call
+        that is refused.
+        """
+        self.point, self._states, self._refused = point, states, refused
         self.verdicts: Counter[str] = Counter()
         self.published = 0
-        self._verify = point.verifier(_OPERATION)
+        self._subscribing: _Route = (point.verifier(_SUBSCRIBE), self._publish)
+        self._routes: dict[int, _Route] = {
+            Kind.SUBSCRIBE: self._subscribing,
+            Kind.CORRECT_QUOTE: (point.verifier(_CORRECT), self._correct),
+        }
         #: What passed through here lately. An honest service has no use for it; a compromised one does.
         self.requests: deque[tuple[bytes, bytes]] = deque(maxlen=64)
         self.states: deque[tuple[bytes, bytes]] = deque(maxlen=64)
         self.installations: deque[bytes] = deque(maxlen=8)
 
-    def exchange(self, message: bytes) -> bytes:
-        """A subscriber's credit, or a ticket to install."""
+    def exchange(self, message: bytes, peer: str = "") -> bytes:
+        """A subscriber's credit, a correction, or a ticket to install."""
         if not is_signed(message):
             self.installations.append(message)
             return self.point.exchange(message)
-        return b"".join([self._publish(token, body) for token, body in split(message)])
+        return b"".join([self._answer(token, body, peer) for token, body in split(message)])
 
-    def _publish(self, token: bytes, body: bytes) -> bytes:
+    def _answer(self, token: bytes, body: bytes, peer: str) -> bytes:
+        verify, handler = self._routes.get(body[0]) or self._subscribing
         try:
-            session = self._verify(token, body)
+            session = verify(token, body)
         except Denied as denied:
             self.verdicts[denied.verdict] += 1
+            self._refused(peer, token, denied)
             return b""
         self.verdicts["OK"] += 1
         self.requests.append((token, body))
-        return self._signed(session, body)
+        return handler(session, body)
 
-    def _signed(self, session: SessionView, body: bytes) -> bytes:
+    def _correct(self, session: SessionView, body: bytes) -> bytes:
+        asked = decode(body)
+        if not isinstance(asked, CorrectQuote) or asked.number >= len(self._states):
+            raise WireError(f"{_CORRECT} takes a CorrectQuote of a state that there is")
+        was = decode(self._states[asked.number])
+        assert isinstance(was, Quote)  # noqa: S101
+        self._states[asked.number] = encode(was._replace(ask=asked.ask, bid=asked.bid))
+        reply = self._states[asked.number]
+        return self.point.sign_reply(session, reply) + reply
+
+    def _publish(self, session: SessionView, body: bytes) -> bytes:
         asked = decode(body)
         if not isinstance(asked, Subscribe) or asked.credit > CREDIT_MAX:
-            raise WireError(f"{_OPERATION} takes a Subscribe with a credit of at most {CREDIT_MAX}")
+            raise WireError(f"{_SUBSCRIBE} takes a Subscribe with a credit of at most {CREDIT_MAX}")
         bodies = self._states[asked.first : asked.first + asked.credit]
-        sign = self.point.signer(session, _OPERATION)
+        sign = self.point.signer(session, _SUBSCRIBE)
         try:
             signed = [(sign(state), state) for state in bodies]
         except SessionEnded:
@@ -79,8 +117,26 @@ class MarketData:
         return join(signed)
 
 
+class _Conversation:
+    """One connection, from ``peer``."""
+
+    def __init__(self, service: MarketData, peer: str) -> None:
+        self._service, self._peer = service, peer
+
+    def exchange(self, message: bytes) -> bytes:
+        """What came over it."""
+        return self._service.exchange(message, self._peer)
+
+
 class MarketDataRole:
-    """Commands: load, open, counts, compromise, attack, close."""
+    """Commands: prepare, load, open, counts, compromise, attack, false_signals, close."""
+
+    def __init__(self) -> None:
+        self._watching = Watching("market-data-service")
+
+    def prepare(self) -> dict[str, str]:
+        """What an operator needs to believe what is reported from here."""
+        return self._watching.entry("market-data")
 
     def load(self, quotes: str | None, seed: int, messages: int) -> int:
         """Read or generate the states; how many there are. ``messages`` 0: all that the file has."""
@@ -97,10 +153,13 @@ class MarketDataRole:
         return len(self._states)
 
     def open(self, **where: Any) -> dict[str, object]:
-        """Make the enforcement point and listen; the arguments of ``open_point``."""
+        """Make the enforcement point and listen; the arguments of ``open_watched_point``."""
         self._where = where
-        self._service = MarketData(open_point("market-data", **where), self._states)
-        self._server = StreamServer(("127.0.0.1", 0), lambda source: self._service, silence_s=120.0)
+        point = open_watched_point("market-data", self._watching, **where)
+        self._service = MarketData(point, self._states, self._watching.refused)
+        self._server = StreamServer(
+            ("127.0.0.1", 0), lambda source: _Conversation(self._service, source), silence_s=120.0
+        )
         return {"address": self._server.address}
 
     def counts(self) -> dict[str, object]:
@@ -131,9 +190,17 @@ class MarketDataRole:
         """Carry out one of them; how many attempts it made."""
         return self._attacker.attacks[name]()
 
+    def false_signals(self, how: str, url: str, pushed: list[str]) -> int:
+        """Push to the Authority's door at ``url`` what is "forged" in the device management's name, or what
+        was ``pushed`` by it, "replayed"; how many.
+        """
+        liar = FalseSignals(url, pushed)
+        return liar.forge() if how == "forged" else liar.replay()
+
     def close(self) -> None:
         """Stop."""
         self._server.close()
+        self._watching.close()
         self._service.point.close()
 
 
@@ -141,11 +208,13 @@ if __name__ == "__main__":
     role = MarketDataRole()
     Control().serve(
         {
+            "prepare": role.prepare,
             "load": role.load,
             "open": role.open,
             "counts": role.counts,
             "compromise": role.compromise,
             "attack": role.attack,
+            "false_signals": role.false_signals,
             "close": role.close,
         }
     )

@@ -19,6 +19,7 @@ __all__ = [
     "LAYOUTS",
     "REASONS",
     "CancelOrder",
+    "CorrectQuote",
     "Kind",
     "LookOrder",
     "Message",
@@ -139,6 +140,16 @@ class Subscribe(NamedTuple):
     account: bytes
 
 
+class CorrectQuote(NamedTuple):
+    """Desk to market data: state ``number`` was published wrongly, these are its prices."""
+
+    number: int
+    ask: int
+    bid: int
+    instrument: bytes
+    account: bytes
+
+
 class Quote(NamedTuple):
     """Market data to its subscriber: one top-of-book state."""
 
@@ -160,6 +171,7 @@ Message = (
     | LookOrder
     | OverrideOrder
     | SettleOrder
+    | CorrectQuote
 )
 
 
@@ -175,6 +187,7 @@ class Kind(IntEnum):
     LOOK_ORDER = 7
     OVERRIDE_ORDER = 8
     SETTLE_ORDER = 9
+    CORRECT_QUOTE = 10
 
 
 class Layout(NamedTuple):
@@ -196,6 +209,7 @@ LAYOUTS: Final = (
     Layout(Kind.LOOK_ORDER, LookOrder, Struct("<B7xQ8s16s")),
     Layout(Kind.OVERRIDE_ORDER, OverrideOrder, Struct("<BB6xQqI4x8s16s8s")),
     Layout(Kind.SETTLE_ORDER, SettleOrder, Struct("<B7xQ8s16s")),
+    Layout(Kind.CORRECT_QUOTE, CorrectQuote, Struct("<B7xQqq8s16s")),
 )
 
 _OF_KIND: Final = {int(layout.kind): layout for layout in LAYOUTS}

@@ -22,7 +22,7 @@ SOME: Final = 16
 #: All in which the release gate is spoken to.
 SCENES: Final = (
     *("both environments", "test session", "asked outright"),
-    *("by key", "stepped up", "replayed", "changed", "at risk"),
+    *("by key", "stepped up", "replayed", "changed", "at risk", "put right"),
 )
 _WITHIN_S: Final = 5.0
 _SOURCE, _TARGET = "test", "prod"
@@ -84,6 +84,8 @@ class ReleaseAct:
         self._watched("at risk", self._promote_at_risk, form)
         cast.counted("release manager at risk", self._manager.ask, "cancel", orders=orders)
         self._facts["standing"] = cast.authority.ask("standing", subject=SUBJECT)
+        cast.watch.act("The desktop is put right, and its management takes back what it said")
+        self._watched("put right", self._promote_again, form)
         self._facts["granted"] = cast.authority.ask("granted", subject=SUBJECT)
 
     def close(self) -> None:
@@ -131,9 +133,17 @@ class ReleaseAct:
         self._algorithm.ask("write_package", packages=str(self._packages))
 
     def _promote_at_risk(self, form: dict[str, str]) -> None:
-        signalled = self._cast.authority.ask("signal", device=DEVICE)
-        self._facts["modes"] = signalled["modes"]
-        self._manager.ask("promote_until_refused", form=form, seconds=_WITHIN_S)
+        self._facts["modes"] = self._pushed(compliant=False)
+        self._manager.ask("promote_until", accepted=False, form=form, seconds=_WITHIN_S)
+
+    def _promote_again(self, form: dict[str, str]) -> None:
+        self._facts["modes_put_right"] = self._pushed(compliant=True)
+        self._manager.ask("promote_until", accepted=True, form=form, seconds=_WITHIN_S)
+
+    def _pushed(self, *, compliant: bool) -> list[str]:
+        push = self._cast.device_management.ask
+        _, modes = self._cast.modes_from(push, "push", device=DEVICE, compliant=compliant)
+        return modes
 
     # ---- What is written down
 

@@ -31,7 +31,7 @@ _SCOPES = (_PROMOTE, "orders.cancel", "orders.refusal")
 
 
 class ReleaseManagerRole:
-    """Commands: prepare, scan, connect, step_up, promote, replay, promote_until_refused, cancel."""
+    """Commands: prepare, scan, connect, step_up, promote, replay, promote_until, cancel."""
 
     def __init__(self) -> None:
         self._identity = zts.Ed25519Identity.generate(SUBJECT)
@@ -79,11 +79,13 @@ class ReleaseManagerRole:
         """Send the last promotion once more, as it went over the wire."""
         self._gate.send(self._asked)
 
-    def promote_until_refused(self, form: dict[str, str], seconds: float) -> None:
-        """Ask for it again and again, each time under a token of its own."""
+    def promote_until(self, accepted: bool, form: dict[str, str], seconds: float) -> None:
+        """Ask for it again and again, each time under a token of its own, until it is ``accepted`` or
+        refused.
+        """
         deadline_s = time.monotonic() + seconds
         while time.monotonic() < deadline_s:
-            if self._gate.call(_PROMOTE, Promotion.from_text(form)) is None:
+            if (self._gate.call(_PROMOTE, Promotion.from_text(form)) is not None) is accepted:
                 return
 
     def cancel(self, orders: Sequence[int]) -> None:
@@ -106,7 +108,7 @@ if __name__ == "__main__":
             "step_up": role.step_up,
             "promote": role.promote,
             "replay": role.replay,
-            "promote_until_refused": role.promote_until_refused,
+            "promote_until": role.promote_until,
             "cancel": role.cancel,
         }
     )

@@ -24,7 +24,7 @@ from ztsession.demo.strategy import CANCEL_EVERY, QUIET_STATES
 
 __all__ = ["ConsoleWatch", "console", "show"]
 
-_PLAIN_WIDTH = 140
+_PLAIN_WIDTH = 150
 _BAR_WIDTH = 48
 
 #: The acts, by what they are about.
@@ -32,14 +32,23 @@ _GATEWAY_COLUMNS = {
     "trading": (
         "trading",
         "trading again",
+        "going on",
         "after",
+        "orders to look at",
         "orders to watch",
         "orders to settle",
         "orders to cancel",
     ),
     "bad device": ("device bad", "still bad", "put right"),
-    "attack": ("attack",),
+    "intruder": (
+        "probing",
+        "intruder's session",
+        "proven anew",
+        "what he took",
+    ),
+    "attack": ("attack", "false signals"),
     "people": (
+        "trader meanwhile",
         "release manager at risk",
         "trader by key",
         "trader after a wrong code",
@@ -108,6 +117,7 @@ def show(outcome: Outcome, out: Console) -> None:
     out.print(
         "[bold]What else takes time[/], each measured once, by who asked for it", _times(facts), sep="\n"
     )
+    out.print(_reactions(facts), highlight=False)
     out.print("[bold]What was expected, and what was seen[/]", _expectations(outcome), sep="\n")
     for act, why in outcome.skipped.items():
         out.print(f"[yellow]Skipped[/]: the act of the {escape(act)} service; {escape(why)}.")
@@ -221,6 +231,17 @@ def _times(facts: Facts) -> Table:
     for what, took in rows.items():
         table.add_row(what, f"{took['took_ns'] / 1e6:,.1f}")
     return table
+
+
+def _reactions(facts: Facts) -> str:
+    lateral, pushed_ms = facts["lateral"], facts["drift"]["reaction_s"] * 1e3
+    contained_ms, found_ms = lateral["contained_s"] * 1e3, lateral["found_s"] * 1e3
+    return (
+        "[bold]How long until the first order is refused[/]: after an event that the device management "
+        f"pushes over HTTP, {pushed_ms:,.1f} ms. After the first door that stayed shut for an intruder, "
+        f"{contained_ms:,.1f} ms, in which he tried {lateral['probed']['probes']:,}; the services look every "
+        f"{lateral['every_ms']} ms, and both had looked and reported after {found_ms:,.1f} ms."
+    )
 
 
 def _in_the_end(outcome: Outcome) -> str:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ztsession.demo.believing import believe
 from ztsession.demo.certification import Certification
 
 __all__ = ["Stage"]
@@ -35,10 +36,18 @@ class Stage:
         for source in files("ztsession.demo").joinpath("policy").iterdir():
             (self.policy / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
 
-    def enrol(self, parties: Iterable[Mapping[str, Any]]) -> None:
+    def enrol(
+        self,
+        parties: Iterable[Mapping[str, Any]],
+        *,
+        sources: Iterable[Mapping[str, str]],
+        management: Mapping[str, Any],
+    ) -> None:
         """Write the registries; what was measured now is what is approved from here on.
 
         A party has "measured", and may have "subject" and "device" (TOML) and "pcrs" (digests by register).
+        ``sources`` report what they find, each with "source", "public_key" (hexadecimal) and "segment";
+        ``management``: the device management, see :func:`~ztsession.demo.believing.believe`.
         """
         known = list(parties)
         measured = [party["measured"] for party in known]
@@ -49,6 +58,9 @@ class Stage:
         )
         (self.policy / "subjects.toml").write_text("\n".join(subjects), encoding="utf-8")
         (self.policy / "devices.toml").write_text("\n".join(devices) + "".join(posture), encoding="utf-8")
+        believe(self.policy, management)
+        with (self.policy / "detectors.toml").open("a", encoding="utf-8") as detectors:
+            detectors.writelines(map(_source, sources))
 
     def certify(self, request: str, spiffe_id: str) -> list[str]:
         """Have a service's key certified, and let the Authority know whom to believe; the chain, DER in
@@ -62,6 +74,12 @@ class Stage:
         )
         return authority.issue(request, spiffe_id)
 
+    def watched_service(self, segment: str, authority: Mapping[str, Any]) -> dict[str, Any]:
+        """The same as :meth:`service`, and what counts as too much."""
+        home = self._services[segment]
+        shutil.copy(self.policy / "detectors.toml", home)
+        return {**self.service(segment, authority), "detectors": str(home)}
+
     def service(self, segment: str, authority: Mapping[str, Any]) -> dict[str, Any]:
         """Hand a service its segment's key file, the catalog, and where and who the Authority is."""
         home = self._services[segment]
@@ -74,6 +92,15 @@ class Stage:
             "key": str(key),
             "ticket_key": authority["ticket_key"],
         }
+
+
+def _source(source: Mapping[str, str]) -> str:
+    """What a service may say: all that it can find by itself, about its own segment, and never the worst."""
+    kinds = json.dumps(["behaviour", "order-rate", "posture-silence", "replay", "threat"])
+    return (
+        f"\n[sources.{source['source']}]\npublic_key = {json.dumps(source['public_key'])}\n"
+        f'kinds = {kinds}\nhighest = "MEDIUM"\nsegments = {json.dumps([source["segment"]])}\n'
+    )
 
 
 def _pcrs(party: Mapping[str, Any]) -> list[tuple[str, str]]:

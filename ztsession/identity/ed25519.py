@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from ztsession.errors import ConfigurationError, EvidenceError, WireError
+from ztsession.identity.key_digests import ed25519_key_digests
 from ztsession.identity.protocol import BINDING_BYTES, SubjectKind, VerifiedIdentity
 from ztsession.identity.subjects import KINDS, Subject, SubjectRegistry, ed25519_credential
 from ztsession.wire.digest import digest
@@ -130,7 +131,7 @@ class Ed25519Verifier:
         # Of two registries the first is right: a key that it gives to another is not this subject's.
         if self._subjects.holder(credential) != subject:
             raise EvidenceError("the subject's key belongs to another, whom the operator's file names")
-        return subject.identity(ASSURANCE, credential)
+        return subject.identity(ASSURANCE, credential, keys=ed25519_key_digests(key))
 
 
 # The public key of a seed that was thrown away in plain sight: it only keeps the verifier as busy as any

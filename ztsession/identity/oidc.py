@@ -23,6 +23,7 @@ from typing import Annotated, Any, Self
 
 from ztsession.errors import ConfigurationError, EvidenceError, WireError
 from ztsession.identity.compact_jws import CompactJws
+from ztsession.identity.key_digests import key_digests
 from ztsession.identity.oidc_issuer import OidcIssuer
 from ztsession.identity.oidc_key import (
     POINT_BYTES,
@@ -30,6 +31,7 @@ from ztsession.identity.oidc_key import (
     ProofKey,
     check_confirmation,
     check_proof,
+    proof_key,
 )
 from ztsession.identity.oidc_name import SUBJECT_MAX_BYTES, is_subject
 from ztsession.identity.oidc_settings import read_issuers
@@ -130,9 +132,12 @@ class OidcVerifier:
             raise EvidenceError("the token is of an issuer that is not trusted here")
         issuer.check(token, self._clock())
         check_confirmation(token.claims.get("cnf"), shown.algorithm, shown.key)
-        return self._enrolled(issuer, token.claims)
+        keys = key_digests(proof_key(shown.algorithm, shown.key))
+        return self._enrolled(issuer, token.claims, keys)
 
-    def _enrolled(self, issuer: OidcIssuer, claims: Mapping[str, Any]) -> VerifiedIdentity:
+    def _enrolled(
+        self, issuer: OidcIssuer, claims: Mapping[str, Any], keys: tuple[str, ...]
+    ) -> VerifiedIdentity:
         named, acr = claims.get("sub"), claims.get("acr")
         if not isinstance(named, str) or not isinstance(acr, str | None):
             raise EvidenceError("the token's sub or acr is not a text")
@@ -143,7 +148,7 @@ class OidcVerifier:
         if subject is None:
             raise EvidenceError("the token's subject is not enrolled")
         assurance = 1 if acr is None else issuer.assurance.get(acr, 1)
-        return subject.identity(assurance, credential, until=claims["exp"])
+        return subject.identity(assurance, credential, until=claims["exp"], keys=keys)
 
 
 def _signed(token: str, binding: bytes) -> bytes:

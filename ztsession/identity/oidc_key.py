@@ -15,7 +15,7 @@ from typing import Any, Self
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -29,7 +29,7 @@ from ztsession.errors import ConfigurationError, EvidenceError
 from ztsession.identity.jose import base64url, thumbprint
 from ztsession.wire import signature as ed25519
 
-__all__ = ["POINT_BYTES", "PROOF_ALGORITHMS", "ProofKey", "check_confirmation", "check_proof"]
+__all__ = ["POINT_BYTES", "PROOF_ALGORITHMS", "ProofKey", "check_confirmation", "check_proof", "proof_key"]
 
 #: What the holder of a token signs with.
 PROOF_ALGORITHMS = ("ES256", "EdDSA")
@@ -132,6 +132,13 @@ def check_proof(algorithm: str, key: bytes, signature: bytes, message: bytes) ->
         raise EvidenceError("the key is not a point of P-256") from None
     except InvalidSignature:
         raise EvidenceError("the signature does not hold") from None
+
+
+def proof_key(algorithm: str, key: bytes) -> ec.EllipticCurvePublicKey | Ed25519PublicKey:
+    """Return a key that :func:`check_proof` has seen to be one."""
+    if algorithm == "EdDSA":
+        return Ed25519PublicKey.from_public_bytes(key)
+    return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), key)
 
 
 def check_confirmation(confirmation: object, algorithm: str, key: bytes) -> None:

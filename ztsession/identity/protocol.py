@@ -31,7 +31,8 @@ class VerifiedIdentity:
 
     ``credential`` names what proved it, as enrolled: "ed25519:" and the key in hexadecimal, a SPIFFE ID,
     "dns:" and a name, "oidc:" with issuer and subject. ``until`` (Unix seconds) is the credential's own end,
-    which no session outlives; None when it has none.
+    which no session outlives; None when it has none. ``keys``: the digests of what signed the evidence and of
+    what vouches for it, see :mod:`ztsession.identity.key_digests`.
     """
 
     subject: str
@@ -42,6 +43,7 @@ class VerifiedIdentity:
     assurance: int
     credential: str = ""
     until: int | None = None
+    keys: tuple[str, ...] = ()
 
 
 @runtime_checkable

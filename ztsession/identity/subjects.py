@@ -61,9 +61,13 @@ class Subject:
         if sum(each.startswith(ed25519_credential(b"")) for each in self.credentials) > 1:
             raise ConfigurationError("credentials: expected at most one Ed25519 key")
 
-    def identity(self, assurance: int, credential: str, until: int | None = None) -> VerifiedIdentity:
-        """Return what it means that ``credential`` was proven at this assurance (1 to 3)."""
-        return VerifiedIdentity(self.name, self.kind, self.roles, self.desk, assurance, credential, until)
+    def identity(
+        self, assurance: int, credential: str, until: int | None = None, *, keys: tuple[str, ...] = ()
+    ) -> VerifiedIdentity:
+        """Return what it means that ``credential`` was proven at this assurance (1 to 3), by ``keys``."""
+        return VerifiedIdentity(
+            self.name, self.kind, self.roles, self.desk, assurance, credential, until, keys
+        )
 
     def to_bytes(self) -> bytes:
         """The canonical form, for the store; WireError when something is too long."""

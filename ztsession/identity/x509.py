@@ -32,6 +32,7 @@ from ztsession.identity.chain import (
     read_certificates,
     untrusted,
 )
+from ztsession.identity.key_digests import key_digests
 from ztsession.identity.protocol import BINDING_BYTES, EVIDENCE_MAX_BYTES, VerifiedIdentity
 from ztsession.identity.subjects import SubjectRegistry
 from ztsession.identity.x509_files import read_pem, read_private_key, read_roots
@@ -197,14 +198,14 @@ class X509Verifier:
         except WireError as error:
             raise EvidenceError(f"the identity evidence is malformed: {error}") from None
         with untrusted("the certificate chain cannot be read"):
-            credential, until = self._proven(claim, binding)
+            proven = self._proven(claim, binding)
         # Last, when everything else holds: only a certificate's own holder learns that nobody has its name.
-        subject = self._subjects.holder(credential)
+        subject = self._subjects.holder(proven.credential)
         if subject is None:
-            raise EvidenceError(f"no subject is enrolled with {credential[:512]}")
-        return subject.identity(ASSURANCE, credential, until)
+            raise EvidenceError(f"no subject is enrolled with {proven.credential[:512]}")
+        return subject.identity(ASSURANCE, proven.credential, proven.until, keys=proven.keys)
 
-    def _proven(self, claim: X509Evidence, binding: bytes) -> tuple[str, int]:
+    def _proven(self, claim: X509Evidence, binding: bytes) -> _Accepted:
         # A known chain is read anew, too: else a thief, who gets no further, could time which are known (H23)
         chain = read_certificates(claim.chain)
         verify(key_of(chain[0]), _signed(binding, claim.chain[0]), claim.signature)
@@ -215,7 +216,7 @@ class X509Verifier:
             if len(self._accepted) >= CHAINS_KEPT:
                 self._accepted.clear()
             self._accepted[presented] = known
-        return known.credential, known.until
+        return known
 
     def _judged(self, chain: Sequence[x509.Certificate], now: float) -> _Accepted:
         name = name_of(chain[0])
@@ -227,7 +228,7 @@ class X509Verifier:
             raise EvidenceError("a certificate of the chain is revoked")
         since = max(each.not_valid_before_utc for each in path).timestamp()
         until = int(min(each.not_valid_after_utc for each in path).timestamp())
-        return _Accepted(name.credential, since, until)
+        return _Accepted(name.credential, since, until, _key_digests(path))
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,13 @@ class _Accepted:
     credential: str
     since: float
     until: int
+    #: Of every key and certificate from the leaf to the root.
+    keys: tuple[str, ...]
+
+
+def _key_digests(path: Sequence[x509.Certificate]) -> tuple[str, ...]:
+    keys = [each for certificate in path for each in key_digests(certificate.public_key())]
+    return (*keys, *sorted(each.hex() for certificate in path for each in fingerprints(certificate)))
 
 
 def _signed(binding: bytes, leaf: bytes) -> bytes:

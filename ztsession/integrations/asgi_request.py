@@ -126,6 +126,9 @@ class Answer:
             "x-content-type-options": "nosniff",
             **dict(self.headers),
         }
+        if self.status == 204:
+            # There is nothing, and nothing has neither a type nor a length (RFC 9110, section 8.6).
+            del headers["content-type"], headers["content-length"]
         if not str(request.scope.get("http_version", "1.1")).startswith("1"):
             headers.pop("connection", None)  # HTTP/2 has no such header (RFC 9113, section 8.2.2)
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -106,6 +106,11 @@ class PostureAppraiser:
         found = self._rules.devices.named(device)
         return found is not None and key in found.keys
 
+    def key_digests(self, device: str) -> tuple[str, ...]:
+        """The digests of the keys that a device is enrolled with, see ``Device.key_digests``."""
+        found = self._rules.devices.named(device)
+        return () if found is None else found.key_digests
+
     @property
     def max_age_s(self) -> int:
         """How old a measurement may be."""

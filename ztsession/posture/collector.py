@@ -1,4 +1,4 @@
-"""Measurements of a Linux host: kernel, Secure Boot, disk encryption, packages, running program.
+"""Measurements of a Linux host: kernel, Secure Boot, disk encryption, packages, running program, debugger.
 
 Each function looks at one thing below a root directory and returns a word or a digest. Whatever cannot be
 read, or is not understood, is ``"unknown"``; nothing here ever concludes "good" from an absence. The
@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ztsession.posture.debugger import tracer
 from ztsession.posture.disk import disk_encryption
 from ztsession.posture.packages import package_set
 from ztsession.wire.digest import digest
@@ -22,6 +23,7 @@ __all__ = [
     "ENABLED",
     "UNKNOWN",
     "collect",
+    "debug_state",
     "disk_encryption",
     "kernel_release",
     "package_set",
@@ -51,6 +53,7 @@ def collect(root: Path = Path("/"), *, program: tuple[Path, ...] | None = None) 
         "disk_encryption": disk_encryption(root),
         "packages": package_set(root),
         "program": program_digest(*(running_program() if program is None else program)),
+        "debug": debug_state(root),
     }
 
 
@@ -91,6 +94,12 @@ def _efi_flag(path: Path) -> int:
     if len(content) != 5 or content[4] not in (0, 1):
         raise ValueError("not a boolean EFI variable")
     return content[4]
+
+
+def debug_state(root: Path) -> str:
+    """Return ``"enabled"`` while somebody traces a thread of this process (ptrace(2)), else ``"unknown"``."""
+    # That nobody does is for somebody else to say: a debugger would have it say so.
+    return ENABLED if tracer(root) else UNKNOWN
 
 
 def running_program() -> tuple[Path, ...]:

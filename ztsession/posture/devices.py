@@ -19,6 +19,7 @@ from typing import Annotated, Protocol
 
 from ztsession.errors import ConfigurationError
 from ztsession.identity.enrolments import Enrolments
+from ztsession.identity.key_digests import key_digests
 from ztsession.posture.keys import (
     PEM_MAX_BYTES,
     PublicKey,
@@ -82,14 +83,12 @@ class Device:
     @cached_property
     def keys(self) -> tuple[str, ...]:
         """A fingerprint of each key, by which to see that no two devices share one."""
-        found: list[PublicKey] = []
-        if self.public_key is not None:
-            found.append(statement_key(self.public_key))
-        if self.eat_key is not None:
-            found.append(eat_key(self.eat_key))
-        if self.ak is not None:
-            found.append(attestation_key(self.ak))
-        return tuple(map(fingerprint, found))
+        return tuple(map(fingerprint, self._public_keys()))
+
+    @cached_property
+    def key_digests(self) -> tuple[str, ...]:
+        """By which digests others may know the keys, see :mod:`ztsession.identity.key_digests`."""
+        return tuple(each for key in self._public_keys() for each in key_digests(key))
 
     def to_bytes(self) -> bytes:
         """The canonical form, for the store."""
@@ -104,6 +103,16 @@ class Device:
         return cls(
             form.name, form.public_key or None, form.eat_key or None, form.ueid or None, form.ak or None
         )
+
+    def _public_keys(self) -> list[PublicKey]:
+        found: list[PublicKey] = []
+        if self.public_key is not None:
+            found.append(statement_key(self.public_key))
+        if self.eat_key is not None:
+            found.append(eat_key(self.eat_key))
+        if self.ak is not None:
+            found.append(attestation_key(self.ak))
+        return found
 
 
 class DeviceRegistry(Protocol):

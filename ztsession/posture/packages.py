@@ -13,10 +13,12 @@ from pathlib import Path
 
 from ztsession.wire.digest import digest
 
-__all__ = ["package_set"]
+__all__ = ["DATABASES", "package_set"]
 
 _DPKG = "var/lib/dpkg/status"
 _RPM = ("usr/lib/sysimage/rpm/rpmdb.sqlite", "var/lib/rpm/rpmdb.sqlite")
+#: Where a package manager's database may be, below the root directory.
+DATABASES = (_DPKG, *_RPM)
 
 
 def package_set(root: Path) -> str:

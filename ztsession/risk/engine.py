@@ -153,6 +153,11 @@ class RiskEngine:
             nobody = SessionRisk(b"\0" * 16, subject, device, network)
             return self._against(nobody, self._arrived, self._peek_us()).level
 
+    def standing_kinds(self, target: Target) -> frozenset[str]:
+        """The kinds of signals that stand against a target, whether or not anybody is connected."""
+        with self._lock:
+            return self._standing.kinds(target)
+
     # ---- Events
 
     def signal(self, signal: Signal, line: Collection[bytes] = ()) -> Reaction:

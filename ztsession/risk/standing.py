@@ -69,6 +69,10 @@ class Standing:
             self._note_width(target)
         return len(left) < len(held)
 
+    def kinds(self, target: Target) -> frozenset[str]:
+        """The kinds of all signals that stand against a target."""
+        return frozenset(received.signal.kind for received in self._signals.get(target, ()))
+
     def against(self, risk: SessionRisk) -> list[Received]:
         """All that stands against a session that is to begin, in the order of arrival."""
         found = {r.number: r for target in self._targets_of(risk) for r in self._signals.get(target, ())}

@@ -22,6 +22,8 @@ _SESSION_MAX_BYTES: Final = 1 << 18
 _STANDING_MAX_BYTES: Final = 1 << 26
 _SIGNAL_MAX_BYTES: Final = 4096
 _STATE: Final = "standing-risk"
+#: What a session's evidence was not known to be before.
+_NOT_KEPT: Final[dict[str, Any]] = {"network": "", "measured": {}, "posture_at": 0, "keys": []}
 
 
 def renew_risk(connection: sqlite3.Connection) -> None:
@@ -43,7 +45,7 @@ def _renew_sessions(connection: sqlite3.Connection) -> None:
             risk = canonical.encode({**old, **new, "unresolved": [_row(row) for row in old["unresolved"]]})
         if basis:
             shown = canonical.decode(basis, max_bytes=_SESSION_MAX_BYTES)
-            basis = canonical.encode({"network": "", "measured": {}, **shown})
+            basis = canonical.encode({**_NOT_KEPT, **shown})
         connection.execute("UPDATE sessions SET risk = ?, basis = ? WHERE id = ?", (risk, basis, session))
 
 

@@ -80,6 +80,34 @@ CREATE TABLE standing (
     data BLOB NOT NULL,
     PRIMARY KEY (target, name)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE streams (
+    id TEXT PRIMARY KEY NOT NULL,
+    receiver TEXT NOT NULL UNIQUE,
+    status TEXT NOT NULL CHECK (status IN ('enabled', 'paused', 'disabled')),
+    reason TEXT NOT NULL,
+    data BLOB NOT NULL,
+    held INTEGER NOT NULL CHECK (held >= 0),
+    dropped INTEGER NOT NULL,
+    verified_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE stream_subjects (
+    stream TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    complex INTEGER NOT NULL,
+    PRIMARY KEY (stream, subject)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE outbox (
+    number INTEGER PRIMARY KEY NOT NULL,
+    stream TEXT NOT NULL,
+    jti TEXT NOT NULL UNIQUE,
+    control INTEGER NOT NULL,
+    made_at INTEGER NOT NULL,
+    data BLOB NOT NULL
+) STRICT;
+CREATE INDEX outbox_by_stream ON outbox (stream, number);
+CREATE TABLE noncompliant_devices (
+    device TEXT PRIMARY KEY NOT NULL
+) STRICT, WITHOUT ROWID;
 """,
 }
 

@@ -108,7 +108,8 @@ class SsfSettings:
         if not path.exists():
             return cls({})
         root = read_toml(path)
-        root.allow_only("transmitters")
+        # The other direction has a table of its own, and a reader of its own.
+        root.allow_only("transmitters", "transmitter")
         found = {
             name: _transmitter(name, table, Path(directory))
             for name, table in root.table("transmitters").tables()
