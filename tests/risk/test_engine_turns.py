@@ -176,8 +176,9 @@ def test_who_begins_or_goes_on_is_judged_by_the_moment_at_which_they_do() -> Non
     desk.hit("quiet", Level.HIGH, subject="ada")
     desk.clock.now += 900
     assert desk.engine.open(NEXT, "ada", "x", mark=0).mode is Mode.NORMAL
-    desk.clock.now += 900
-    assert desk.engine.renew(b"4" * 16, ONE, mark=0, shown=POSTURE, network="192.0.2.7").mode is Mode.NORMAL
+    desk.hit("quiet", Level.HIGH, subject="bob")
+    desk.clock.now += 1200
+    assert desk.engine.renew(b"4" * 16, TWO, mark=0, shown=POSTURE, network="192.0.2.7").mode is Mode.NORMAL
     desk.clock.now += 900
     desk.engine.quarantine(("subject", "ada"), "x")
     assert desk.engine.quarantines()[0].since_us == round(desk.clock.now * 1e6)
@@ -212,6 +213,7 @@ def test_what_was_said_of_where_somebody_came_from_can_be_taken_back_when_they_h
     assert desk.mode(NEXT) is Mode.RESTRICTED
     desk.engine.resolve("threat", ("network", "192.0.2.0/24"))
     assert desk.mode(NEXT) is Mode.NORMAL
+    assert desk.engine._sessions.with_signals() == []
     assert desk.hit("threat", network="192.0.2.0/24", withdraws=True).standing == []
 
 

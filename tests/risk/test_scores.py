@@ -296,9 +296,10 @@ def test_D8_what_ended_takes_no_turn_of_a_tick(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("ztsession.risk.engine.TICK_MAX", 1)
     desk = Desk(kinds=QUIET_KINDS)
     desk.hit("a", Level.HIGH, device="host")
-    desk.engine.quarantine(("subject", "bob"), "gone")
+    desk.engine.quarantine(("subject", "ada"), "gone")
     desk.clock.now += 3600
-    assert [len(desk.engine.tick().modes) for _ in range(2)] == [1, 0]
+    assert [change.session for change in desk.engine.tick().modes] == [TWO]
+    assert not desk.engine._cooling
 
 
 def test_D8_the_reason_of_a_change_is_of_bounded_length() -> None:

@@ -257,6 +257,9 @@ def test_D8_what_is_over_leaves_nothing_behind() -> None:
         assert one._standing._wide == {("network", network): None}
         assert one.release(("network", network))
         one.release(("network", f"10.{number}.0.1"))
+        one.signal(said(f"b-{number}", network=network))
+        one.resolve("threat", ("network", network))
+        assert one._standing._wide == {}
         one.open(NEXT, f"n-{number}", f"d-{number}", mark=one.mark(), network="10.0.0.1")
         one.close(NEXT)
     one.close(ONE)
