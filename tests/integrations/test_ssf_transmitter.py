@@ -226,6 +226,8 @@ REFUSED = (
     (35, "POST", "/ssf/poll/", {}, 404),
     (36, "GET", "/ssf/stream?stream_id=a&stream_id=b", None, 400),
     (37, "POST", "/ssf/stream", [1], 400),
+    (38, "POST", "/ssf/poll/ID", b'{"ack": ["\\ud800"]}', 400),
+    (39, "POST", "/ssf/poll/ID", b'{"setErrs": {"\\ud800": {"err": "invalid_key"}}}', 400),
 )
 
 
