@@ -106,6 +106,16 @@ def test_R6_a_taking_back_shown_again_undoes_nothing(house: Any, pushed: Pushed)
     assert pushed.authority.session(session.id).mode == zts.Mode.RESTRICTED
 
 
+def test_what_is_told_next_takes_back_also_what_was_dated_ahead(pushed: Pushed):
+    """A device's own clock, ahead of its transmitter's, keeps nothing in force that was taken back."""
+    now = int(time.time())
+    dated = {**DRIFTED, "event_timestamp": now + 30}
+    assert pushed.push(made(COMPLIANCE, dated, sub_id=HOST, iat=now)).status_code == 202
+    assert pushed.authority.risk.standing_kinds(("device", "host-1")) == {"posture-drift"}
+    assert pushed.push(made(COMPLIANCE, MENDED, sub_id=HOST, iat=now + 1)).status_code == 202
+    assert pushed.authority.risk.standing_kinds(("device", "host-1")) == set()
+
+
 #: By word a SET for which it is told.
 REFUSED: dict[str, Callable[[], bytes]] = {
     "invalid_request": lambda: made(sub="x"),

@@ -527,7 +527,13 @@ def test_D8_strangers_fill_no_log_and_transmitters_forge_no_line(
 
 def test_when_it_happened_is_told(world: World):
     """As the event says, unless that is in milliseconds, or later than the SET."""
-    for told, time in ((NOW - 50, NOW - 50), (NOW * 1000, NOW), (None, NOW), (NOW - 0.5, NOW - 0.5)):
+    for told, time in (
+        (NOW - 50, NOW - 50),
+        (NOW * 1000, NOW),
+        (None, NOW),
+        (NOW - 0.5, NOW - 0.5),
+        (NOW + 0.5, NOW),
+    ):
         world.take(RISC + "account-disabled", {} if told is None else {"event_timestamp": told})
         assert world.applied[-1].time == time
 

@@ -82,7 +82,9 @@ class SqliteStreams:
 
         One that is yet to come was noted before the clock was set back, and does not count.
         """
-        query = "UPDATE streams SET verified_at = ?1 WHERE id = ?2 AND (verified_at <= ?3 OR verified_at > ?1)"
+        query = (
+            "UPDATE streams SET verified_at = ?1 WHERE id = ?2 AND (verified_at <= ?3 OR verified_at > ?1)"
+        )
         return self._changed(query, now, stream, since)
 
     def delete(self, stream: str) -> None:
