@@ -13,7 +13,7 @@ pytest.importorskip("joserfc", reason="SETs need ztsession[authority]")
 pytest.importorskip("httpx", reason="the door is knocked at by httpx")
 pytest.importorskip("uvicorn", reason="the door is behind uvicorn")
 
-from ssf_makers import CAEP, HOST, RISC, SSF, Issuer, write_settings
+from ssf_makers import CAEP, HOST, RISC, SSF, USER, Issuer, write_settings
 from ssf_served import Served
 
 import ztsession as zts
@@ -87,6 +87,19 @@ def test_revoked_sessions_of_a_user_may_be_followed_by_new_ones(house: Any, push
         pushed.authority.session(session.id)
     again = house.connect(pushed.authority)
     assert pushed.authority.session(again.id).mode == zts.Mode.NORMAL
+
+
+def test_a_session_is_meant_by_its_own_id_and_no_other_is(house: Any, pushed: Pushed):
+    """Of one that is not known here its user is meant, and of one that is, it alone."""
+    first, second = house.connect(pushed.authority), house.connect(pushed.authority)
+    mine = {"format": "complex", "user": USER, "session": {"format": "opaque", "id": first.id.hex()}}
+    assert pushed.push(made(CAEP + "session-revoked", sub_id=mine)).status_code == 202
+    assert [each.id for each in pushed.authority.sessions()] == [second.id]
+    theirs = {**mine, "session": {"format": "opaque", "id": "24c63fb56e5a2d77a6b512616ca9fa24"}}
+    assert pushed.push(made(CAEP + "session-revoked", sub_id=theirs)).status_code == 202
+    assert pushed.authority.sessions() == []
+    assert pushed.push(made(CAEP + "session-revoked", sub_id=theirs["session"])).status_code == 202
+    assert pushed.receiver.counts == {("idp", "applied"): 2, ("idp", "nobody"): 1}
 
 
 def test_R2_a_set_that_is_delivered_twice_is_one_signal(house: Any, pushed: Pushed):

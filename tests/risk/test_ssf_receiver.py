@@ -397,10 +397,12 @@ def test_revoked_sessions_are_those_of_before(world: World):
         (ids[4], "algo-7", "host-1", NOW - 1000 + LEEWAY_S),
     ]
     unknown = {"session": {"format": "opaque", "id": "dMTlD|16008.16"}}
+    alike = {"session": {"format": "opaque", "id": "24c63fb56e5a2d77a6b512616ca9fa24"}}
     for event, issued_at, subject, hit in [
         (CAEP + "session-revoked", NOW, USER, [0, 1, 2, 4]),
         (RISC + "sessions-revoked", NOW, USER, [0, 1, 2, 4]),
         (CAEP + "session-revoked", NOW, {"format": "complex", "user": USER, **unknown}, [0, 1, 2, 4]),
+        (CAEP + "session-revoked", NOW, {"format": "complex", "user": USER, **alike}, [0, 1, 2, 4]),
         (CAEP + "session-revoked", NOW, {**HOST, "user": USER}, [0, 2, 4]),
         (CAEP + "session-revoked", NOW, HOST, [0, 2, 3, 4]),
         (CAEP + "session-revoked", NOW - 1000, USER, [4]),
@@ -409,6 +411,15 @@ def test_revoked_sessions_are_those_of_before(world: World):
         assert world.take(event, sub_id=subject, iat=issued_at) == "applied"
         assert [each.session for each in world.applied] == [ids[number] for number in hit]
         assert len({each.id for each in world.applied}) == len(hit)
+
+
+def test_D8_another_systems_session_is_nobody_however_it_looks(world: World):
+    """Its ids may have the form of ours: nothing is applied, stored or told to people for them."""
+    theirs = {"format": "opaque", "id": "24c63fb56e5a2d77a6b512616ca9fa24"}
+    risk = {"principal": "SESSION", "current_level": "HIGH"}
+    assert world.take(CAEP + "session-revoked", sub_id=theirs) == "nobody"
+    assert world.take(CAEP + "risk-level-change", risk, sub_id=theirs) == "nobody"
+    assert world.applied == []
 
 
 # ---- What is believed, and when
