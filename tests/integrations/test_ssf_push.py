@@ -216,6 +216,20 @@ def test_what_cannot_be_stored_has_to_come_again(house: Any, pushed: Pushed, mon
     assert pushed.authority.session(session.id).mode == zts.Mode.RESTRICTED
 
 
+def test_D8_strangers_fill_no_log_while_an_issuer_cannot_be_asked(
+    house: Any, caplog: pytest.LogCaptureFixture
+):
+    """A key that nobody knows is 503, because it may be a new one, and one line in all."""
+    pushed = house.keep(Pushed(house))
+    settings = house.rules / "ssf.toml"
+    nowhere = 'jwks_url = "http://127.0.0.1:1/jwks"'
+    settings.write_text(settings.read_text().replace('jwks = "idp.json"', nowhere))
+    reread(pushed.receiver, house.rules)
+    assert {pushed.push(made()).status_code for _ in range(9)} == {503}
+    told = [record.name for record in caplog.records if record.levelno > logging.DEBUG]
+    assert [name for name in told if name.startswith("ztsession")] == ["ztsession.identity"]
+
+
 def test_A10_what_is_in_force_is_acknowledged_without_the_log(
     house: Any, pushed: Pushed, monkeypatch: pytest.MonkeyPatch
 ):
