@@ -323,7 +323,7 @@ def test_the_threads_end_with_the_application(begin: Any, opened: ExitStack):
 def test_D6_a_receiver_that_dribbles_holds_up_nothing(
     begin: Any, opened: ExitStack, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    """Within the limit of every single read, byte by byte, its answer ends with its time, and so does closing."""
+    """Within the limit of every single read its answer ends with its time, and so does closing."""
     monkeypatch.setattr(ssf_out_push, "TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         stop, asked = threading.Event(), list[bytes]()

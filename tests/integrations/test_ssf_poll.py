@@ -361,6 +361,15 @@ def test_nothing_is_asked_in_the_open(transmitter: Transmitter):
     assert transmitter.tokens == []
 
 
+def test_no_proxy_sees_a_token_in_the_open(transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch):
+    """Plain HTTP is for this machine, and a proxy of the environment is another."""
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    client = StreamClient.discover(transmitter.url, Peer(lambda: "a token"))
+    assert client.create()["stream_id"] == "s-1"
+
+
 def test_D7_answers_of_a_transmitter_are_bounded(transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch):
     """Too long, too late, redirected, or of another status than was expected."""
     client = StreamClient(transmitter.url, transmitter.metadata, Peer())
