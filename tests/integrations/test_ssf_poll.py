@@ -208,6 +208,19 @@ def test_whoever_does_not_wait_is_not_asked_without_end(
     assert poller.failures == 0
 
 
+def test_whoever_does_not_hear_is_not_asked_without_end(
+    polling: Polling, transmitter: Transmitter, eventually: Eventually
+):
+    """A transmitter that tells again what was acknowledged has its next question a second later."""
+    text = transmitter.issuer.set(DISABLED, iat=int(time.time())).decode()
+    transmitter.garbage = json.dumps({"sets": {"a": text}, "moreAvailable": True}).encode()
+    poller = polling.poll()
+    eventually(lambda: len(transmitter.tokens) == 2)
+    time.sleep(0.2)
+    assert len(transmitter.tokens) == 2
+    assert poller.failures == 0
+
+
 def test_a_poller_is_asked_for_what_it_can_do(polling: Polling, transmitter: Transmitter):
     """No plain HTTP to other machines, and a bounded number of events."""
     for url, options in (
