@@ -250,7 +250,7 @@ WRONG: dict[str, tuple[str, Any]] = {
     ),
     "19": (CAEP + "risk-level-change", {"principal": "USER", "current_level": "CRITICAL"}),
     "20": (CAEP + "risk-level-change", {"current_level": "HIGH"}),
-    "21": (CAEP + "session-established", {"amr": "otp"}),
+    "21": (CAEP + "session-established", {"amr": {"otp": "otp"}}),
     "22": (CAEP + "session-presented", {"ext_id": 5}),
     "23": (RISC + "credential-compromise", {}),
     "24": (RISC + "account-disabled", {"reason": 5}),
@@ -263,6 +263,11 @@ def test_an_event_of_another_form_is_refused(world: World, case: str):
     """A member that is known and wrong says that the two ends do not speak of the same thing."""
     event, members = WRONG[case]
     assert world.refused(event, members, sub_id={**HOST, "user": USER}) == "invalid_request"
+
+
+def test_a_method_may_stand_without_a_list(world: World):
+    """As it does in an example of CAEP 1.0, draft 2 (section 3.6.2)."""
+    assert world.take(CAEP + "session-established", {"amr": "otp"}) == "applied"
 
 
 def test_an_address_event_is_about_an_address(world: World):
