@@ -257,6 +257,7 @@ def test_credentials_that_come_and_go_are_told(desk: Desk):
         ("ed25519", "delete"),
         ("x509", "delete"),
     ]
+    assert all(each["reason_admin"]["en"] for each in said)
     subject = {"format": "complex", "user": {"format": "iss_sub", "iss": ISSUER, "sub": "ada"}}
     assert all(each["sub_id"] == subject for each in claims)
     assert not any(key in json.dumps(claims) for key in keys)

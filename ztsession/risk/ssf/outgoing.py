@@ -169,7 +169,8 @@ def credential_change(subject: Mapping[str, Any], at: int, *, credential: str, c
     """A credential of a subject, as its enrolment spells it, came or went; ``change``: create | delete."""
     named = next(name for start, name in _CREDENTIALS.items() if credential.startswith(start))
     members = {"credential_type": named, "change_type": change}
-    return _caep("credential-change", subject, at, "admin", "", members)
+    # Whoever keeps to CAEP's interoperability profile counts on a reason.
+    return _caep("credential-change", subject, at, "admin", "OPERATOR", members)
 
 
 def verification(stream: str, state: str | None) -> Event:
