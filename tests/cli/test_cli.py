@@ -262,6 +262,22 @@ def test_a_served_authority_tells_as_alerts_toml_says(tmp_path: Path, policy: Pa
     assert "alerts.toml:2: webhooks.pager.url: expected https" in said
 
 
+def test_no_address_of_a_webhook_is_in_the_log_of_a_served_authority() -> None:
+    """What posts it would tell it with every alert."""
+    program = """
+import logging
+from ztsession.cli.authority import _log_to_stderr
+_log_to_stderr()
+logging.getLogger("httpx").info("HTTP Request: POST https://pager.example/hooks/a-secret")
+logging.getLogger("ztsession.alerts").info("told")
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True, check=True
+    )
+    assert "told" in ran.stderr
+    assert "a-secret" not in ran.stderr
+
+
 def test_an_ipv6_address_is_told_as_listen_takes_it() -> None:
     """In brackets, so that address and port can be told apart; a path and IPv4 stay as they are."""
     from ztsession.cli import authority

@@ -20,7 +20,14 @@ from ztsession.identity import jwks as module
 from ztsession.identity import oidc_settings
 from ztsession.identity.jose import from_base64url, strict_json
 from ztsession.identity.jwks import AsyncJwksCache, FixedJwks, JwksCache, read_jwks
-from ztsession.identity.jwks_fetch import async_fetcher, fetch, fetch_async, fetcher, is_fetchable
+from ztsession.identity.jwks_fetch import (
+    async_fetcher,
+    fetch,
+    fetch_async,
+    fetcher,
+    is_fetchable,
+    open_client,
+)
 from ztsession.identity.oidc import OidcVerifier, ProofKey
 from ztsession.identity.subjects import AllSubjects, FileSubjects
 from ztsession.wire.operator_file import read_toml
@@ -547,6 +554,18 @@ def test_D7_a_dribbling_answer_ends_in_time(server, path):
         with pytest.raises(TransportError, match=r"within 0\.3 s"):
             ask()
         assert 0.25 < time.monotonic() - before < 10
+
+
+def test_what_is_in_the_open_goes_through_no_proxy(server, old, monkeypatch):
+    """A proxy of the environment could answer for the issuer; where TLS is spoken it only carries."""
+    with Server() as proxy:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url(""))
+        monkeypatch.setenv("no_proxy", "")
+        for ask in both_ways(server.url("/jwks")):
+            assert ask() == jwks(old)
+        assert proxy.asked == []
+        assert open_client("https://login.firm.example", timeout_s=1.0)._trust_env is True
 
 
 def test_an_address_where_nobody_listens_is_an_error():

@@ -240,6 +240,17 @@ def test_a_device_is_not_compliant_once_and_until_all_of_it_is_withdrawn(desk: D
     assert desk.kinds() == []
 
 
+def test_a_credential_of_another_kind_is_told_as_such(desk: Desk):
+    """One that no verifier of ours has made keeps nobody from taking it away."""
+    desk.authority.enrolment.subject(Subject("ada", "human", credentials=("badge:4711",)))
+    desk.authority.enrolment.remove_subject("ada")
+    said = [only_event(each)[1] for each in desk.sets()]
+    assert [(each["credential_type"], each["change_type"]) for each in said] == [
+        ("other", "create"),
+        ("other", "delete"),
+    ]
+
+
 def test_credentials_that_come_and_go_are_told(desk: Desk):
     """Enrolled, exchanged, removed: the old one goes and the new one comes, by type and without its value."""
     keys = [ed25519_credential(zts.Ed25519Identity.generate("ada").public_key) for _ in range(2)]
@@ -257,6 +268,7 @@ def test_credentials_that_come_and_go_are_told(desk: Desk):
         ("ed25519", "delete"),
         ("x509", "delete"),
     ]
+    assert all(each["reason_admin"]["en"] for each in said)
     subject = {"format": "complex", "user": {"format": "iss_sub", "iss": ISSUER, "sub": "ada"}}
     assert all(each["sub_id"] == subject for each in claims)
     assert not any(key in json.dumps(claims) for key in keys)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +239,7 @@ def test_pushes_over_tls_verify_the_receiver(
         eventually(lambda: telling.door.events["retried"] >= 2)
         telling.authority.close()
     assert listening.taken == []
-    client = lambda: httpx.Client(verify=certificates.client())  # noqa: E731
+    client = lambda: httpx.AsyncClient(verify=certificates.client())  # noqa: E731
     telling = Telling(house, siem, opened, client=client)
     eventually(lambda: len(listening.taken) == 1)
     assert told(telling, listening) == ["session-established"]
@@ -307,8 +309,6 @@ def test_kill_9_loses_nothing_that_was_decided(house: Any, opened: ExitStack, ev
 
 def test_the_threads_end_with_the_application(begin: Any, opened: ExitStack):
     """Closing twice is harmless, also while a receiver does not answer."""
-    import threading
-
     listening = opened.enter_context(Listening(*[(503, "")] * 1000))
     telling = begin(listening.host)
     telling.pushed_to(listening.url)
@@ -318,6 +318,37 @@ def test_the_threads_end_with_the_application(begin: Any, opened: ExitStack):
     telling.door.close()
     assert [each.name for each in threading.enumerate() if each.name.startswith("ztsession-push")] == []
     assert time.monotonic() >= started
+
+
+def test_D6_a_receiver_that_dribbles_holds_up_nothing(
+    begin: Any, opened: ExitStack, eventually: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """Within the limit of every single read its answer ends with its time, and so does closing."""
+    monkeypatch.setattr(ssf_out_push, "TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        stop, asked = threading.Event(), list[bytes]()
+        thread = threading.Thread(target=dribble, args=(listening, stop, asked))
+        thread.start()
+        try:
+            host = "127.0.0.1:{1}".format(*listening.getsockname())
+            telling = begin(host)
+            telling.pushed_to(f"http://{host}/events")
+            telling.house.connect(telling.authority)
+            eventually(lambda: telling.door.events["retried"] >= 1 and len(asked) >= 2)
+            telling.door.close()
+        finally:
+            stop.set()
+            thread.join()
+
+
+def dribble(listening: socket.socket, stop: threading.Event, asked: list[bytes]) -> None:
+    listening.settimeout(0.05)
+    while not stop.is_set():
+        with suppress(OSError), listening.accept()[0] as connection:
+            asked.append(connection.recv(1 << 16))
+            connection.sendall(b"HTTP/1.1 202 Accepted\r\nx-endless: ")
+            while not stop.wait(0.02):
+                connection.sendall(b"x")
 
 
 def test_a_client_can_be_given(house: Any, opened: ExitStack, eventually: Any):
@@ -330,7 +361,7 @@ def test_a_client_can_be_given(house: Any, opened: ExitStack, eventually: Any):
 
     siem = Receiver("siem")
     write_settings(house.rules, siem.table(push_hosts=("receiver.example",)))
-    client = lambda: httpx.Client(transport=httpx.MockTransport(answer))  # noqa: E731
+    client = lambda: httpx.AsyncClient(transport=httpx.MockTransport(answer))  # noqa: E731
     telling = Telling(house, siem, opened, client=client)
     telling.pushed_to("https://receiver.example/events")
     house.connect(telling.authority)

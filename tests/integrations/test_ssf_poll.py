@@ -208,6 +208,19 @@ def test_whoever_does_not_wait_is_not_asked_without_end(
     assert poller.failures == 0
 
 
+def test_whoever_does_not_hear_is_not_asked_without_end(
+    polling: Polling, transmitter: Transmitter, eventually: Eventually
+):
+    """A transmitter that tells again what was acknowledged has its next question a second later."""
+    text = transmitter.issuer.set(DISABLED, iat=int(time.time())).decode()
+    transmitter.garbage = json.dumps({"sets": {"a": text}, "moreAvailable": True}).encode()
+    poller = polling.poll()
+    eventually(lambda: len(transmitter.tokens) == 2)
+    time.sleep(0.2)
+    assert len(transmitter.tokens) == 2
+    assert poller.failures == 0
+
+
 def test_a_poller_is_asked_for_what_it_can_do(polling: Polling, transmitter: Transmitter):
     """No plain HTTP to other machines, and a bounded number of events."""
     for url, options in (
@@ -359,6 +372,15 @@ def test_nothing_is_asked_in_the_open(transmitter: Transmitter):
     with pytest.raises(TransportError, match="https only"):
         Peer().ask("GET", "http://tr.example/stream")
     assert transmitter.tokens == []
+
+
+def test_no_proxy_sees_a_token_in_the_open(transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch):
+    """Plain HTTP is for this machine, and a proxy of the environment is another."""
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    client = StreamClient.discover(transmitter.url, Peer(lambda: "a token"))
+    assert client.create()["stream_id"] == "s-1"
 
 
 def test_D7_answers_of_a_transmitter_are_bounded(transmitter: Transmitter, monkeypatch: pytest.MonkeyPatch):

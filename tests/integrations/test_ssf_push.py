@@ -13,7 +13,7 @@ pytest.importorskip("joserfc", reason="SETs need ztsession[authority]")
 pytest.importorskip("httpx", reason="the door is knocked at by httpx")
 pytest.importorskip("uvicorn", reason="the door is behind uvicorn")
 
-from ssf_makers import CAEP, HOST, RISC, SSF, Issuer, write_settings
+from ssf_makers import CAEP, HOST, RISC, SSF, USER, Issuer, write_settings
 from ssf_served import Served
 
 import ztsession as zts
@@ -89,6 +89,19 @@ def test_revoked_sessions_of_a_user_may_be_followed_by_new_ones(house: Any, push
     assert pushed.authority.session(again.id).mode == zts.Mode.NORMAL
 
 
+def test_a_session_is_meant_by_its_own_id_and_no_other_is(house: Any, pushed: Pushed):
+    """Of one that is not known here its user is meant, and of one that is, it alone."""
+    first, second = house.connect(pushed.authority), house.connect(pushed.authority)
+    mine = {"format": "complex", "user": USER, "session": {"format": "opaque", "id": first.id.hex()}}
+    assert pushed.push(made(CAEP + "session-revoked", sub_id=mine)).status_code == 202
+    assert [each.id for each in pushed.authority.sessions()] == [second.id]
+    theirs = {**mine, "session": {"format": "opaque", "id": "24c63fb56e5a2d77a6b512616ca9fa24"}}
+    assert pushed.push(made(CAEP + "session-revoked", sub_id=theirs)).status_code == 202
+    assert pushed.authority.sessions() == []
+    assert pushed.push(made(CAEP + "session-revoked", sub_id=theirs["session"])).status_code == 202
+    assert pushed.receiver.counts == {("idp", "applied"): 2, ("idp", "nobody"): 1}
+
+
 def test_R2_a_set_that_is_delivered_twice_is_one_signal(house: Any, pushed: Pushed):
     """Acknowledged both times, in force and in the audit log once."""
     data = made(COMPLIANCE, DRIFTED, sub_id=HOST)
@@ -104,6 +117,16 @@ def test_R6_a_taking_back_shown_again_undoes_nothing(house: Any, pushed: Pushed)
     for data in (mended, made(COMPLIANCE, DRIFTED, sub_id=HOST), mended):
         assert pushed.push(data).status_code == 202
     assert pushed.authority.session(session.id).mode == zts.Mode.RESTRICTED
+
+
+def test_what_is_told_next_takes_back_also_what_was_dated_ahead(pushed: Pushed):
+    """A device's own clock, ahead of its transmitter's, keeps nothing in force that was taken back."""
+    now = int(time.time())
+    dated = {**DRIFTED, "event_timestamp": now + 30}
+    assert pushed.push(made(COMPLIANCE, dated, sub_id=HOST, iat=now)).status_code == 202
+    assert pushed.authority.risk.standing_kinds(("device", "host-1")) == {"posture-drift"}
+    assert pushed.push(made(COMPLIANCE, MENDED, sub_id=HOST, iat=now + 1)).status_code == 202
+    assert pushed.authority.risk.standing_kinds(("device", "host-1")) == set()
 
 
 #: By word a SET for which it is told.
@@ -191,6 +214,20 @@ def test_what_cannot_be_stored_has_to_come_again(house: Any, pushed: Pushed, mon
     assert pushed.authority.session(session.id).mode == zts.Mode.NORMAL
     assert pushed.push(data).status_code == 202
     assert pushed.authority.session(session.id).mode == zts.Mode.RESTRICTED
+
+
+def test_D8_strangers_fill_no_log_while_an_issuer_cannot_be_asked(
+    house: Any, caplog: pytest.LogCaptureFixture
+):
+    """A key that nobody knows is 503, because it may be a new one, and one line in all."""
+    pushed = house.keep(Pushed(house))
+    settings = house.rules / "ssf.toml"
+    nowhere = 'jwks_url = "http://127.0.0.1:1/jwks"'
+    settings.write_text(settings.read_text().replace('jwks = "idp.json"', nowhere))
+    reread(pushed.receiver, house.rules)
+    assert {pushed.push(made()).status_code for _ in range(9)} == {503}
+    told = [record.name for record in caplog.records if record.levelno > logging.DEBUG]
+    assert [name for name in told if name.startswith("ztsession")] == ["ztsession.identity"]
 
 
 def test_A10_what_is_in_force_is_acknowledged_without_the_log(

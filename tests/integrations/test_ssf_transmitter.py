@@ -226,6 +226,8 @@ REFUSED = (
     (35, "POST", "/ssf/poll/", {}, 404),
     (36, "GET", "/ssf/stream?stream_id=a&stream_id=b", None, 400),
     (37, "POST", "/ssf/stream", [1], 400),
+    (38, "POST", "/ssf/poll/ID", b'{"ack": ["\\ud800"]}', 400),
+    (39, "POST", "/ssf/poll/ID", b'{"setErrs": {"\\ud800": {"err": "invalid_key"}}}', 400),
 )
 
 
@@ -507,6 +509,21 @@ def test_a_verification_comes_with_its_state_and_not_too_often(telling: Telling,
     clock.now += stream["min_verification_interval"]
     assert telling.client.post("/ssf/verification", json=named).status_code == 204
     assert ("verification", {}) in telling.events(stream)
+
+
+def test_a_clock_that_is_set_back_keeps_no_receiver_waiting(telling: Telling, clock: Clock):
+    """Neither for a verification nor for changes, for as long as the clock was ahead."""
+    stream = telling.create()
+    named = {"stream_id": stream["stream_id"]}
+    clock.now += 86_400
+    assert telling.client.post("/ssf/verification", json=named).status_code == 204
+    for _ in range(CHANGES_MAX):
+        assert telling.client.post("/ssf/status", json={**named, "status": "enabled"}).status_code == 200
+    assert telling.client.post("/ssf/status", json={**named, "status": "enabled"}).status_code == 429
+    clock.now -= 86_400
+    assert telling.client.post("/ssf/verification", json=named).status_code == 204
+    assert telling.client.post("/ssf/verification", json=named).status_code == 429
+    assert telling.client.post("/ssf/status", json={**named, "status": "enabled"}).status_code == 200
 
 
 # ---- Keys

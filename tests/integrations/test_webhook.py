@@ -289,3 +289,15 @@ def test_webhooks_without_httpx_are_refused_at_the_start():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert "webhooks need httpx" in done.stderr
     assert ConfigurationError.__name__ in done.stderr
+
+
+def test_what_is_in_the_open_goes_through_no_proxy(
+    receiving: Callable[..., Receiver], monkeypatch: pytest.MonkeyPatch
+):
+    """Plain HTTP is for this machine, and a proxy of the environment is another."""
+    receiver, proxy = receiving(), receiving()
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+    monkeypatch.setenv("no_proxy", "")
+    sink(receiver.port).tell(alert())
+    assert (len(receiver.got), len(proxy.got)) == (1, 0)

@@ -113,6 +113,8 @@ class House:
     credentials: Mapping[str, str] = field(default_factory=dict)
     #: id, subject, device, when it was authenticated
     live: list[tuple[bytes, str, str, int]] = field(default_factory=list)
+    #: Those that are over, and not forgotten.
+    over: set[bytes] = field(default_factory=lambda: {SESSION})
 
     def has_subject(self, name: str) -> bool:
         return name in self.subjects
@@ -122,6 +124,9 @@ class House:
 
     def owner(self, credential: str) -> str:
         return self.credentials.get(credential, "")
+
+    def has_session(self, session: bytes) -> bool:
+        return session in self.over or any(session == each[0] for each in self.live)
 
     def sessions(self, subjects: Collection[str], devices: Collection[str]) -> Iterator[LiveSession]:
         for session, subject, device, at in self.live:

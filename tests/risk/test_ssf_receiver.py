@@ -250,7 +250,7 @@ WRONG: dict[str, tuple[str, Any]] = {
     ),
     "19": (CAEP + "risk-level-change", {"principal": "USER", "current_level": "CRITICAL"}),
     "20": (CAEP + "risk-level-change", {"current_level": "HIGH"}),
-    "21": (CAEP + "session-established", {"amr": "otp"}),
+    "21": (CAEP + "session-established", {"amr": {"otp": "otp"}}),
     "22": (CAEP + "session-presented", {"ext_id": 5}),
     "23": (RISC + "credential-compromise", {}),
     "24": (RISC + "account-disabled", {"reason": 5}),
@@ -263,6 +263,11 @@ def test_an_event_of_another_form_is_refused(world: World, case: str):
     """A member that is known and wrong says that the two ends do not speak of the same thing."""
     event, members = WRONG[case]
     assert world.refused(event, members, sub_id={**HOST, "user": USER}) == "invalid_request"
+
+
+def test_a_method_may_stand_without_a_list(world: World):
+    """As it does in an example of CAEP 1.0, draft 2 (section 3.6.2)."""
+    assert world.take(CAEP + "session-established", {"amr": "otp"}) == "applied"
 
 
 def test_an_address_event_is_about_an_address(world: World):
@@ -397,10 +402,12 @@ def test_revoked_sessions_are_those_of_before(world: World):
         (ids[4], "algo-7", "host-1", NOW - 1000 + LEEWAY_S),
     ]
     unknown = {"session": {"format": "opaque", "id": "dMTlD|16008.16"}}
+    alike = {"session": {"format": "opaque", "id": "24c63fb56e5a2d77a6b512616ca9fa24"}}
     for event, issued_at, subject, hit in [
         (CAEP + "session-revoked", NOW, USER, [0, 1, 2, 4]),
         (RISC + "sessions-revoked", NOW, USER, [0, 1, 2, 4]),
         (CAEP + "session-revoked", NOW, {"format": "complex", "user": USER, **unknown}, [0, 1, 2, 4]),
+        (CAEP + "session-revoked", NOW, {"format": "complex", "user": USER, **alike}, [0, 1, 2, 4]),
         (CAEP + "session-revoked", NOW, {**HOST, "user": USER}, [0, 2, 4]),
         (CAEP + "session-revoked", NOW, HOST, [0, 2, 3, 4]),
         (CAEP + "session-revoked", NOW - 1000, USER, [4]),
@@ -409,6 +416,15 @@ def test_revoked_sessions_are_those_of_before(world: World):
         assert world.take(event, sub_id=subject, iat=issued_at) == "applied"
         assert [each.session for each in world.applied] == [ids[number] for number in hit]
         assert len({each.id for each in world.applied}) == len(hit)
+
+
+def test_D8_another_systems_session_is_nobody_however_it_looks(world: World):
+    """Its ids may have the form of ours: nothing is applied, stored or told to people for them."""
+    theirs = {"format": "opaque", "id": "24c63fb56e5a2d77a6b512616ca9fa24"}
+    risk = {"principal": "SESSION", "current_level": "HIGH"}
+    assert world.take(CAEP + "session-revoked", sub_id=theirs) == "nobody"
+    assert world.take(CAEP + "risk-level-change", risk, sub_id=theirs) == "nobody"
+    assert world.applied == []
 
 
 # ---- What is believed, and when
@@ -527,7 +543,13 @@ def test_D8_strangers_fill_no_log_and_transmitters_forge_no_line(
 
 def test_when_it_happened_is_told(world: World):
     """As the event says, unless that is in milliseconds, or later than the SET."""
-    for told, time in ((NOW - 50, NOW - 50), (NOW * 1000, NOW), (None, NOW), (NOW - 0.5, NOW - 0.5)):
+    for told, time in (
+        (NOW - 50, NOW - 50),
+        (NOW * 1000, NOW),
+        (None, NOW),
+        (NOW - 0.5, NOW - 0.5),
+        (NOW + 0.5, NOW),
+    ):
         world.take(RISC + "account-disabled", {} if told is None else {"event_timestamp": told})
         assert world.applied[-1].time == time
 

@@ -17,7 +17,7 @@ import pytest
 
 from ztsession.errors import StoreError
 from ztsession.store.records import SessionRecord, StoredChange
-from ztsession.store.sqlite import SqliteStore
+from ztsession.store.sqlite import _LIVE, _OLDEST_FIRST, SqliteStore
 from ztsession.store.tables import VERSION
 
 NOW = 1_790_000_000
@@ -63,6 +63,24 @@ def test_live_sessions_are_those_that_may_still_act(store: SqliteStore) -> None:
         store.put_session(record)
     assert store.live_sessions(NOW) == live[::-1]
     assert store.live_sessions(NOW - 1) != store.live_sessions(NOW)
+
+
+def test_live_sessions_can_be_asked_for_by_name(store: SqliteStore) -> None:
+    """By subject, by device and by both, and found without a look at all the others."""
+    names = [("a", "x"), ("a", "y"), ("b", "x")]
+    records = [
+        dataclasses.replace(RECORD, id=bytes([n]) * 16, subject=subject, device=device)
+        for n, (subject, device) in enumerate(names)
+    ]
+    for record in records:
+        store.put_session(record)
+    assert store.live_sessions(NOW, subject="a") == records[:2]
+    assert store.live_sessions(NOW, device="x") == [records[0], records[2]]
+    assert store.live_sessions(NOW, subject="a", device="x") == [records[0]]
+    assert store.live_sessions(NOW, subject="c") == []
+    for column, index in (("subject", "sessions_by_subject"), ("device", "sessions_by_device")):
+        query = f"EXPLAIN QUERY PLAN {_LIVE} AND {column} = ?{_OLDEST_FIRST}"
+        assert any(index in row[-1] for row in store.rows(query, NOW, "a"))
 
 
 def test_mode_and_risk_are_written_together(store: SqliteStore) -> None:

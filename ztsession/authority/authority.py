@@ -393,9 +393,13 @@ class Authority:
             audit.record("profile.narrowed", profile=profile, allowed=list(allowed))
             self._changes.publish([self._changes.write_narrow(profile, allowed)])
 
-    def sessions(self) -> list[SessionRecord]:
-        """Every live session."""
-        return self._live()
+    def sessions(self, *, subject: str = "", device: str = "") -> list[SessionRecord]:
+        """Every live session; with a name, those of this subject, on this device alone."""
+        return self._store.live_sessions(int(self._clock()), subject=subject, device=device)
+
+    def knows(self, session: bytes) -> bool:
+        """Whether a session of this id (16 bytes) was granted here and has not expired; it may be over."""
+        return self._store.get_session(session) is not None
 
     def session(self, session: bytes) -> SessionRecord:
         """One session by its 16-byte id; SessionEnded when it is not live."""
@@ -480,7 +484,7 @@ class Authority:
     # ---- Inside
 
     def _live(self) -> list[SessionRecord]:
-        return self._store.live_sessions(int(self._clock()))
+        return self.sessions()
 
     def _subject_of(self, session: bytes) -> str:
         record = self._store.get_session(session)

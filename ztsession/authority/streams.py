@@ -146,7 +146,8 @@ class Streams:
         """Whether a receiver may now do what is audited; asking counts."""
         recent, now = self._recent[receiver], self._clock()
         with self._pacing:
-            while recent and recent[0] <= now - _MINUTE_S:
+            # What is yet to come was done before the clock was set back, and would count until it comes.
+            while recent and not now - _MINUTE_S < recent[0] <= now:
                 recent.popleft()
             if len(recent) >= CHANGES_MAX:
                 return False

@@ -56,7 +56,7 @@ def serve(
     from ztsession.integrations.webhook import open_alerts
     from ztsession.server import StreamServer
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    _log_to_stderr()
     stop, address = threading.Event(), _address(listen)
     with telling():
         # Before the signals are taken: whoever is asked for a passphrase can still leave.
@@ -77,6 +77,12 @@ def serve(
             click.echo(f"root key, for clients: {opened.root.hex()}")
             click.echo(f"ticket key, for enforcement points: {opened.ticket_key.hex()}")
             stop.wait()
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    # What it tells at INFO are whole addresses, and that of a webhook may be a secret.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _reload(authority: Authority) -> None:

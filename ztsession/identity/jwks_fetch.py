@@ -1,10 +1,10 @@
 """Asking an issuer for its keys over HTTPS.
 
 Whoever answers this question decides who everybody is. So it is asked of the configured address alone: no
-redirect is followed, plain HTTP is for this machine only, and the certificate is checked against the
-system's roots. And the answer comes within two seconds in all and within 256 KiB or not at all, whatever the
-other side dribbles: a limit for each read would let it hold on for ever, byte by byte, and a compressed
-answer would be larger than what was counted.
+redirect is followed, plain HTTP is for this machine only and goes through no proxy, and the certificate is
+checked against the system's roots. And the answer comes within two seconds in all and within 256 KiB or not
+at all, whatever the other side dribbles: a limit for each read would let it hold on for ever, byte by byte,
+and a compressed answer would be larger than what was counted.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ztsession.identity.jwks import JWKS_MAX_BYTES, WAIT_S
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["async_fetcher", "fetch", "fetch_async", "fetcher", "is_fetchable"]
+__all__ = ["async_fetcher", "fetch", "fetch_async", "fetcher", "is_fetchable", "open_client"]
 
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 _HEADERS = {"accept": "application/jwk-set+json, application/json", "accept-encoding": "identity"}
@@ -55,6 +55,19 @@ def is_fetchable(url: str) -> bool:
     )
 
 
+def open_client(url: str, *, timeout_s: float, trust: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+    """What asks ``url``: it follows no redirect, and trusts the system's roots unless told otherwise."""
+    import httpx
+
+    return httpx.AsyncClient(
+        verify=trust or ssl.create_default_context(),
+        follow_redirects=False,
+        timeout=timeout_s,
+        # Through TLS a proxy of the environment sees nothing. What is in the open is for this machine.
+        trust_env=urlsplit(url).scheme == "https",
+    )
+
+
 def fetch(url: str, *, timeout_s: float = WAIT_S) -> bytes:
     """Return the body at ``url``, unread; ``TransportError`` for all else. Not for a running event loop.
 
@@ -72,7 +85,7 @@ async def fetch_async(url: str, *, timeout_s: float = WAIT_S) -> bytes:
     try:
         async with (
             asyncio.timeout(timeout_s),
-            httpx.AsyncClient(verify=ssl.create_default_context(), follow_redirects=False) as client,
+            open_client(url, timeout_s=timeout_s) as client,
             client.stream("GET", url, headers=_HEADERS) as answer,
         ):
             return await _body(answer)

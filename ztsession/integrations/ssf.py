@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
+from itertools import product
 
 from ztsession.authority.authority import Authority
 from ztsession.authority.judged import Basis
@@ -58,10 +59,14 @@ class EnrolledAtAuthority:
         found = self._authority.decider.owner(credential)
         return "" if found is None else found.name
 
+    def has_session(self, session: bytes) -> bool:
+        """Whether there is a session of this id (16 bytes)."""
+        return self._authority.knows(session)
+
     def sessions(self, subjects: Collection[str], devices: Collection[str]) -> Iterator[LiveSession]:
         """The sessions that live, of one of these subjects on one of these devices; none stands for any."""
-        for record in self._authority.sessions():
-            if (not subjects or record.subject in subjects) and (not devices or record.device in devices):
+        for subject, device in product(subjects or [""], devices or [""]):
+            for record in self._authority.sessions(subject=subject, device=device):
                 yield LiveSession(record.id, _authenticated_at(record))
 
 

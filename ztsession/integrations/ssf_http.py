@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ztsession.errors import ConfigurationError, EvidenceError, TransportError
 from ztsession.identity.jose import strict_json
-from ztsession.identity.jwks_fetch import is_fetchable
+from ztsession.identity.jwks_fetch import is_fetchable, open_client
 
 if TYPE_CHECKING:
     import httpx
@@ -79,9 +79,7 @@ class Peer:
         try:
             async with (
                 asyncio.timeout(timeout_s),
-                httpx.AsyncClient(
-                    verify=self.trust or True, follow_redirects=False, timeout=timeout_s
-                ) as client,
+                open_client(url, timeout_s=timeout_s, trust=self.trust) as client,
                 client.stream(
                     method, url, content=content, params=params, headers=self._headers(content)
                 ) as answer,

@@ -211,12 +211,17 @@ def read_poll(request: Members) -> Poll:
     if type(at_once) is not bool:
         raise WireError("returnImmediately: expected true or false")
     taken, refused = request.get("ack", []), request.get("setErrs", {})
-    if type(taken) is not list or len(taken) > _NAMES_MAX or not all(type(each) is str for each in taken):
+    if type(taken) is not list or len(taken) > _NAMES_MAX or not all(_is_name(each) for each in taken):
         raise WireError(f"ack: expected at most {_NAMES_MAX} names of SETs")
-    if type(refused) is not dict or len(refused) > _NAMES_MAX:
-        raise WireError(f"setErrs: expected an object of at most {_NAMES_MAX} members")
+    if type(refused) is not dict or len(refused) > _NAMES_MAX or not all(_is_name(each) for each in refused):
+        raise WireError(f"setErrs: expected an object of at most {_NAMES_MAX} members, by names of SETs")
     errors = {jti: _err(value) for jti, value in refused.items()}
     return Poll(min(events_max, POLL_EVENTS_MAX), at_once, tuple(taken), errors)
+
+
+def _is_name(value: object) -> bool:
+    # Whether there is one of that name is the store's to say, and it must be able to read it.
+    return type(value) is str and _is_encodable(value)
 
 
 def polled(sets: Mapping[str, str], *, more: bool) -> Members:

@@ -1,18 +1,19 @@
 """Pushing SETs to receivers that listen (RFC 8935): one thread for each, so that none waits for another.
 
 Where to push is the receiver's word. So it is held against the operator's hosts each time, no redirect is
-followed, and of an answer no more is read than its status and one word. A receiver that does not answer is
-tried again, ever more slowly and never in step with others, until it does or the event has become too old;
+followed, and of an answer no more is read than its status and one word. All of a push has ten seconds: who
+dribbles would hold up his own events for good, and the end of this process. A receiver that does not answer
+is tried again, ever more slowly and never in step with others, until it does or the event has become too old;
 its events stay in their order meanwhile.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pushes"]
 
+#: One push, from its first byte to the last of its answer.
 TIMEOUT_S: Final = 10.0
 RETRY_FIRST_S, RETRY_MOST_S = 1.0, 60.0
 #: Without a word of anything new, what has become too old is still to be found out.
@@ -48,7 +50,7 @@ class Pushes:
         self,
         streams: Streams,
         *,
-        client: Callable[[], httpx.Client] | None = None,
+        client: Callable[[], httpx.AsyncClient] | None = None,
         first_s: float = RETRY_FIRST_S,
     ) -> None:
         """``client`` makes what the pushes of one thread are made with; ``first_s``: how long to wait before
@@ -67,7 +69,7 @@ class Pushes:
 
 class _Receiver:
     def __init__(
-        self, name: str, streams: Streams, client: Callable[[], httpx.Client], first_s: float
+        self, name: str, streams: Streams, client: Callable[[], httpx.AsyncClient], first_s: float
     ) -> None:
         self._name, self._streams, self._outbox = name, streams, streams.outbox
         self._client, self._first_s = client(), first_s
@@ -86,11 +88,12 @@ class _Receiver:
 
     def _run(self) -> None:
         failures = 0
-        with self._client as client:
+        # Only an event loop can end every step of a push at one moment.
+        with asyncio.Runner() as runner:
             while not self._stopping.is_set():
                 self._come.clear()
                 try:
-                    sent = self._send_next(client)
+                    sent = self._send_next(runner)
                 except Exception:
                     # Whatever it was, without this thread the receiver would hear nothing any more.
                     _log.exception("an event could not be pushed to %s", self._name)
@@ -102,13 +105,14 @@ class _Receiver:
                 if not sent:
                     self._outbox.count("retried")
                     self._stopping.wait(self._pause_s(failures))
+            runner.run(self._client.aclose())
 
     def _pause_s(self, failures: int) -> float:
         most = min(RETRY_MOST_S, self._first_s * (1 << min(failures - 1, 16)))
         # Receivers that come back find not everybody at their door at one moment.
         return most * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
-    def _send_next(self, client: httpx.Client) -> bool | None:
+    def _send_next(self, runner: asyncio.Runner) -> bool | None:
         """Whether the next event is done with; None if there is none."""
         stream = self._streams.of(self._name)
         if stream is None or stream.wanted.method != PUSH:
@@ -116,7 +120,7 @@ class _Receiver:
         events, _ = self._outbox.waiting(stream.row, 1)
         if not events:
             return None
-        status, error = self._post(client, stream, self._outbox.token(stream.row, events[0]))
+        status, error = self._post(runner, stream, self._outbox.token(stream.row, events[0]))
         jti = events[0].jti
         if status == 202:
             self._outbox.done(stream.row, [jti])
@@ -126,7 +130,7 @@ class _Receiver:
             return False
         return True
 
-    def _post(self, client: httpx.Client, stream: Stream, token: str) -> tuple[int, str | None]:
+    def _post(self, runner: asyncio.Runner, stream: Stream, token: str) -> tuple[int, str | None]:
         import httpx
 
         wanted = stream.wanted
@@ -139,34 +143,40 @@ class _Receiver:
         if wanted.authorization:
             headers["authorization"] = wanted.authorization
         try:
-            with client.stream(
-                "POST", wanted.endpoint, content=token, headers=headers, follow_redirects=False
-            ) as answer:
-                status = answer.status_code
-                error = read_error(_body(answer)) if status == 400 else None
+            status, refusal = runner.run(self._posted(wanted.endpoint, token, headers))
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             _log.warning("%s could not be reached: %s", self._name, type(error).__name__)
             return 0, None
         if status not in (202, 400):
             _log.warning("%s answered a push with status %d, expected 202", self._name, status)
-        return status, error
+        return status, refusal
+
+    async def _posted(self, url: str, token: str, headers: dict[str, str]) -> tuple[int, str | None]:
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            self._client.stream(
+                "POST", url, content=token, headers=headers, follow_redirects=False
+            ) as answer,
+        ):
+            status = answer.status_code
+            return status, read_error(await _body(answer)) if status == 400 else None
 
 
-def _body(answer: httpx.Response) -> bytes:
-    body, until = bytearray(), time.monotonic() + TIMEOUT_S
-    for piece in answer.iter_raw():
+async def _body(answer: httpx.Response) -> bytes:
+    body = bytearray()
+    async for piece in answer.aiter_raw():
         body += piece
-        if len(body) > _ERROR_MAX_BYTES or time.monotonic() > until:
+        if len(body) > _ERROR_MAX_BYTES:
             return b""
     return bytes(body)
 
 
-def _client() -> httpx.Client:
+def _client() -> httpx.AsyncClient:
     try:
         import httpx
     except ImportError:
         raise ConfigurationError("push_hosts: pushes need httpx: pip install ztsession[http]") from None
     # Of its environment nothing: a proxy or a password there was meant for something else.
-    return httpx.Client(
+    return httpx.AsyncClient(
         verify=ssl.create_default_context(), timeout=TIMEOUT_S, follow_redirects=False, trust_env=False
     )

@@ -62,6 +62,8 @@ class EventPoller:
         self._events_max, self._every_s = events_max, every_s
         self._taken = list[str]()
         self._refused = dict[str, str]()
+        #: The names in the last answer.
+        self._told = frozenset[str]()
         self._loop, self._stop = asyncio.new_event_loop(), asyncio.Event()
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name=f"ztsession-poll-{name}", daemon=True)
@@ -114,9 +116,10 @@ class EventPoller:
         if not all(taken):
             return self._again()
         self._failures = 0
-        if sets and (more or not self._every_s):
+        told, self._told = self._told, frozenset(sets)
+        if not told.issuperset(sets) and (more or not self._every_s):
             return 0.0
-        # Whoever does not keep the question is not to be asked without end.
+        # Whoever does not keep the question, or tells what it was told is done, is not asked without end.
         pause_s = self._every_s or AGAIN_FIRST_S
         return max(0.0, pause_s - (time.monotonic() - asked_at))
 

@@ -103,7 +103,9 @@ class EventPush:
         except EventRefused as error:
             return _refusal(400, error.err)
         except (StoreError, KeysUnavailable) as error:
-            _log.warning("a SET of %s has to come again: %s", transmitter.name, error)
+            # An unknown key is in anybody's word. That the issuer is not reached is told where it is asked.
+            level = logging.DEBUG if isinstance(error, KeysUnavailable) else logging.WARNING
+            _log.log(level, "a SET of %s has to come again: %s", transmitter.name, error)
             raise Problem(503, "this has to come again", ("retry-after", "1")) from None
         return Answer(202, b"")
 

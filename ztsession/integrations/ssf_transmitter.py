@@ -62,7 +62,7 @@ class SsfTransmitter:
         self,
         authority: Authority,
         *,
-        client: Callable[[], httpx.Client] | None = None,
+        client: Callable[[], httpx.AsyncClient] | None = None,
         poll_wait_s: float = POLL_WAIT_S,
     ) -> None:
         """Receivers and the address are those of ``[transmitter]`` in the Authority's ``ssf.toml``.

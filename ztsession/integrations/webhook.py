@@ -19,7 +19,6 @@ import hmac
 import json
 import random
 import secrets
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Final
 
 from ztsession.errors import ConfigurationError, TransportError
+from ztsession.identity.jwks_fetch import open_client
 from ztsession.risk.alert_settings import AlertSettings, WebhookSettings
 from ztsession.risk.alert_sinks import LogSink
 from ztsession.risk.alerts import Alert, Alerts
@@ -137,8 +137,8 @@ async def _posted(url: str, headers: dict[str, str], body: bytes, timeout_s: flo
     try:
         async with (
             asyncio.timeout(timeout_s),
-            httpx.AsyncClient(verify=ssl.create_default_context(), follow_redirects=False) as client,
-            client.stream("POST", url, content=body, headers=headers, timeout=timeout_s) as answer,
+            open_client(url, timeout_s=timeout_s) as client,
+            client.stream("POST", url, content=body, headers=headers) as answer,
         ):
             status, asked = answer.status_code, answer.headers.get("retry-after", "")
     except TimeoutError:

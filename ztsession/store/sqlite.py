@@ -40,11 +40,11 @@ _PUT: Final = f"INSERT OR REPLACE INTO sessions ({_COLUMNS}) VALUES (?, ?, ?, ?,
 _GET: Final = f"SELECT {_COLUMNS} FROM sessions WHERE id = ?"  # noqa: S608 - the columns are a constant
 _LIVE: Final = (
     f"SELECT {_COLUMNS} FROM sessions WHERE expires_at > ? AND superseded_by IS NULL AND mode <> {_REVOKED}"  # noqa: S608
-    " ORDER BY started_at, id"
 )
+_OLDEST_FIRST: Final = " ORDER BY started_at, id"
 _RENEWED: Final = (
     f"SELECT {_COLUMNS} FROM sessions WHERE mode <> {_REVOKED}"  # noqa: S608
-    " AND superseded_by IN (SELECT id FROM sessions WHERE started_at > ?) ORDER BY started_at, id"
+    f" AND superseded_by IN (SELECT id FROM sessions WHERE started_at > ?){_OLDEST_FIRST}"
 )
 
 
@@ -130,9 +130,13 @@ class SqliteStore:
         rows = self.rows(_GET, session)
         return self._record(rows[0]) if rows else None
 
-    def live_sessions(self, now: int) -> list[SessionRecord]:
-        """Every session that is neither expired at ``now`` (unix s), superseded nor revoked; oldest first."""
-        return [self._record(row) for row in self.rows(_LIVE, now)]
+    def live_sessions(self, now: int, *, subject: str = "", device: str = "") -> list[SessionRecord]:
+        """Every session that is neither expired at ``now`` (unix s), superseded nor revoked; oldest first.
+        With a name, those of this subject, on this device alone.
+        """
+        named = {column: name for column, name in (("subject", subject), ("device", device)) if name}
+        query = _LIVE + "".join(f" AND {column} = ?" for column in named) + _OLDEST_FIRST
+        return [self._record(row) for row in self.rows(query, now, *named.values())]
 
     def renewed_sessions(self, since: int) -> list[SessionRecord]:
         """Every session that another took the place of after ``since`` (unix s) and that is not revoked."""

@@ -78,8 +78,13 @@ class SqliteStreams:
         self._changed("UPDATE streams SET status = ?, reason = ? WHERE id = ?", status, reason, stream)
 
     def verified(self, stream: str, now: int, since: int) -> bool:
-        """Note that a verification was asked for at ``now``; False if the last one was after ``since``."""
-        query = "UPDATE streams SET verified_at = ? WHERE id = ? AND verified_at <= ?"
+        """Note that a verification was asked for at ``now``; False if the last one was after ``since``.
+
+        One that is yet to come was noted before the clock was set back, and does not count.
+        """
+        query = (
+            "UPDATE streams SET verified_at = ?1 WHERE id = ?2 AND (verified_at <= ?3 OR verified_at > ?1)"
+        )
         return self._changed(query, now, stream, since)
 
     def delete(self, stream: str) -> None:

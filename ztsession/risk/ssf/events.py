@@ -162,7 +162,9 @@ def _check_claims(members: Mapping[str, Any]) -> None:
 
 def _check_methods(members: Mapping[str, Any]) -> None:
     value = members.get("amr", [])
-    if type(value) is not list or not all(type(each) is str for each in value):
+    # One alone stands without a list in an example of the specification's drafts.
+    texts = value if type(value) is list else [value]
+    if not all(type(each) is str for each in texts):
         raise _malformed("amr", "a list of texts")
 
 

@@ -47,6 +47,9 @@ class Enrolled(Protocol):
     def owner(self, credential: str) -> str:
         """The name of the subject that a credential belongs to, "" if nobody's."""
 
+    def has_session(self, session: bytes) -> bool:
+        """Whether there is a session of this id (16 bytes)."""
+
     def sessions(self, subjects: Collection[str], devices: Collection[str]) -> Iterable[LiveSession]:
         """The sessions that live, of one of these subjects on one of these devices; none stands for any."""
 
@@ -93,8 +96,10 @@ class Naming:
         its user, on its device if it says one of ours, and were authenticated until ``until`` (Unix seconds).
         """
         named = [self._session(each) for each in _of(principal, "session")]
-        if any(named):
-            return _each_once(each for each in named if each)
+        # A transmitter has session ids of its own, and they may look like ours: then its user is meant.
+        ours = _each_once(each for each in named if each and enrolled.has_session(each))
+        if ours:
+            return ours
         subjects, devices = self.subjects(principal, enrolled), self.devices(principal, enrolled)
         if subjects and SIMPLE in principal.members:
             devices = []  # one text that is both is the user's

@@ -49,6 +49,8 @@ _PRINCIPALS: Final = {"subject": "USER", "device": "DEVICE"}
 #: What begins each credential of a subject, and what it is called: CAEP has no word for two, and allows more.
 _CREDENTIALS: Final = {"ed25519:": "ed25519", "spiffe:": "x509", "dns:": "x509", "oidc:": "oidc"}
 
+_NO_WORD: Final = "other"
+
 #: By kind of signal, the coarse reason: all that a receiver hears of why.
 RISK_REASONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -167,9 +169,12 @@ def device_compliance_change(subject: Mapping[str, Any], at: int, *, compliant: 
 
 def credential_change(subject: Mapping[str, Any], at: int, *, credential: str, change: str) -> Event:
     """A credential of a subject, as its enrolment spells it, came or went; ``change``: create | delete."""
-    named = next(name for start, name in _CREDENTIALS.items() if credential.startswith(start))
+    # A kind that a verifier of the operator's own made up has no word, and is told nevertheless: whoever
+    # takes a credential away must not be kept from it.
+    named = next((name for start, name in _CREDENTIALS.items() if credential.startswith(start)), _NO_WORD)
     members = {"credential_type": named, "change_type": change}
-    return _caep("credential-change", subject, at, "admin", "", members)
+    # Whoever keeps to CAEP's interoperability profile counts on a reason.
+    return _caep("credential-change", subject, at, "admin", "OPERATOR", members)
 
 
 def verification(stream: str, state: str | None) -> Event:

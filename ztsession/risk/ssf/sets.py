@@ -82,7 +82,7 @@ class SetIssuer:
         EventRefused says which of the two is not so; KeysUnavailable when it cannot be known now.
         """
         token = _taken_apart(data)
-        if token.header.get("typ") != SET_TYPE:
+        if not _is_set(token.header.get("typ")):
             raise EventRefused(INVALID_REQUEST, f"the token's typ is not {SET_TYPE}")
         if token.claims.get("iss") != self.issuer:
             raise EventRefused(INVALID_ISSUER, "the SET is not of this transmitter's issuer")
@@ -130,6 +130,11 @@ def read_event(claims: Mapping[str, Any], now: float) -> SecurityEvent:
     return SecurityEvent(jti, _issued_at(claims, now), kind, members, read_principal(claims.get("sub_id")))
 
 
+def _is_set(typ: object) -> bool:
+    # A media type: its case says nothing, and "application/" may stand before it (RFC 7515, section 4.1.9).
+    return type(typ) is str and typ.lower().removeprefix("application/") == SET_TYPE
+
+
 def _taken_apart(data: bytes) -> CompactJws:
     if len(data) > SET_MAX_BYTES:
         raise _malformed(f"the SET has over {SET_MAX_BYTES} bytes")
@@ -140,13 +145,14 @@ def _taken_apart(data: bytes) -> CompactJws:
 
 
 def _issued_at(claims: Mapping[str, Any], now: float) -> int:
-    value = claims.get("iat")
-    if type(value) is not int or not 0 <= value <= _LAST_SECOND:
-        raise _malformed("iat is not a whole number of seconds")
+    value: Any = claims.get("iat")
+    if type(value) not in (int, float) or not 0 <= value <= _LAST_SECOND:
+        raise _malformed("iat is not a number of seconds")
     if value > now + LEEWAY_S:
         # It would be newer than everything that is said until then.
         raise _malformed("the SET is from the future")
-    return value
+    # Parts of a second are allowed (RFC 7519, section 2), and nothing here is as fine as that.
+    return int(value)
 
 
 def _one_event(events: object) -> tuple[str, dict[str, Any]]:
