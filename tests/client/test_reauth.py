@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -382,6 +384,22 @@ def test_a_remedy_that_does_not_help_is_not_done_again_and_again(desk: Desk):
         with pytest.raises(StepUpRequired):
             submit(b"order")
     assert desk.audited()["session.granted"] == 3
+
+
+def test_D6_a_policy_keeps_no_keeper_alive_and_a_guard_does(desk: Desk):
+    """Keepers that come and go under one policy go with their keys; as long as there is a guarded call, there
+    is what it needs.
+    """
+    keeper = SessionKeeper(desk.house.connect(desk.authority), {"orders": lambda: desk.point})
+    reference, guarded = weakref.ref(keeper), desk.policy.guard(keeper, "orders.submit", desk.submit)
+    del keeper
+    gc.collect()
+    assert reference() is not None
+    guarded(b"x")
+    del guarded
+    gc.collect()
+    assert reference() is None
+    assert len(desk.policy._kept) == 0
 
 
 def test_a_call_that_passes_ends_the_growing_of_pauses(desk: Desk):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from ztsession.client.keeper import KeptSigner
+from ztsession.client.keeper import KeptSigner, SessionKeeper
 from ztsession.client.remedies import Remedies
 from ztsession.errors import Denied, OutcomeUnknown, SessionEnded, ZtsError
 
@@ -72,8 +72,11 @@ class GuardedAsync(Generic[_T]):
 
 @dataclass(frozen=True)
 class Call:
-    """What is fixed of an operation's calls. ``ladders``: remedies in order, by what helps."""
+    """What is fixed of an operation's calls. ``keeper`` lives as long as they do; ``ladders``: remedies in
+    order, by what helps.
+    """
 
+    keeper: SessionKeeper
     remedies: Remedies
     sign: KeptSigner
     point: str

@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
+from weakref import ref
 
 from ztsession.client.keeper import SessionKeeper
 from ztsession.client.session import Session
-from ztsession.errors import HandshakeError, InstallationError, TransportError, ZtsError
+from ztsession.errors import HandshakeError, InstallationError, SessionEnded, TransportError, ZtsError
 from ztsession.mfa.protocol import MfaProver
 from ztsession.posture.protocol import PostureProver
 
@@ -43,14 +44,23 @@ class Remedies:
         pause_s: float,
         pause_max_s: float,
     ) -> None:
-        """``pause_s``: between two remedies; at most ``pause_max_s`` as long as they do not help."""
-        self._keeper, self._ask, self._posture = keeper, ask, posture
+        """``pause_s``: between two remedies; at most ``pause_max_s`` as long as they do not help. The keeper
+        is held weakly: a policy keeps these for as long as there is the keeper, and it must not live by that.
+        """
+        self._kept, self._ask, self._posture = ref(keeper), ask, posture
         self._pause_min_s, self._pause_max_s = pause_s, pause_max_s
         self._pause_s = pause_s
         self._acting = threading.Lock()
         self._count = 0
         self._not_before = 0.0
         self._failure: ZtsError | None = None
+
+    @property
+    def _keeper(self) -> SessionKeeper:
+        keeper = self._kept()
+        if keeper is None:
+            raise SessionEnded("the keeper is gone")
+        return keeper
 
     @property
     def count(self) -> int:
