@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import ztsession as zts
+from ztsession.authority.reports import PER_SOURCE_PER_S
 from ztsession.bus.report import ReportAnswer, SignalReport, check_answer
 from ztsession.clock import FakeClock
 from ztsession.enforcement.reporting import remote_report
@@ -221,6 +222,27 @@ def test_a_report_that_cannot_be_stored_is_not_answered(
     assert Refusal.from_bytes(answer).reason == "unavailable"
     monkeypatch.setattr(authority._reports, "_take", fails(AuditError("full")))
     check_answer(authority.connection().exchange(report.to_bytes()), report, tuple(authority.ticket_keys))
+
+
+def test_D1_one_source_has_so_many_taken_in_a_second(
+    house: Any, authority: zts.Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A point that was taken over cannot keep the Authority busy with reports; who repeats a recorded one
+    uses nothing up.
+    """
+    monkeypatch.setattr("ztsession.authority.reports.time.monotonic", lambda: 1000.0)
+    connection = authority.connection()
+    first = SignalReport.make(of(b"s" * 16, id="0"), GATEWAY).to_bytes()
+    for _ in range(2 * PER_SOURCE_PER_S):
+        assert Signed.from_bytes(connection.exchange(first))
+    for n in range(1, PER_SOURCE_PER_S):
+        send(authority, of(b"s" * 16, id=str(n)))
+    more = SignalReport.make(of(b"s" * 16, id="more"), GATEWAY).to_bytes()
+    assert Refusal.from_bytes(connection.exchange(more)).reason == "busy"
+    assert len(events(house, "signal")) == PER_SOURCE_PER_S
+    assert Signed.from_bytes(connection.exchange(first))
+    monkeypatch.setattr("ztsession.authority.reports.time.monotonic", lambda: 1000.1)
+    assert Signed.from_bytes(connection.exchange(more))
 
 
 def test_R5_an_answer_is_the_authoritys_and_to_this_report() -> None:

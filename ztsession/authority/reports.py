@@ -5,7 +5,9 @@ its key, for these kinds of signals, up to a level, and about its own segments' 
 gateway of one segment must not be able to suspend the firm. Nothing of a report is looked up before its
 signature has held, but for whose it claims to be.
 
-A repeated report is a duplicate for as long as the store remembers its id, and too old afterwards.
+A repeated report is a duplicate for as long as the store remembers its id, and too old afterwards. Each one
+that is new is written durably while others wait, so a source may have so many taken in a second and no more.
+Who only carries reports must not use that up: what was taken lately is answered again and counted once.
 """
 
 from __future__ import annotations
@@ -17,20 +19,21 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from ztsession.authority.gate import Rates
 from ztsession.bus.report import ReportAnswer, SignalReport
-from ztsession.errors import AuditError, ConfigurationError, EvidenceError, StoreError
+from ztsession.errors import AuditError, ConfigurationError, EvidenceError, Overloaded, StoreError
 from ztsession.policy.catalog import Segment
 from ztsession.policy.grant import Grant
 from ztsession.risk.detectors.denials import DENIALS_KIND, OPERATIONS
 from ztsession.risk.detectors.lateral import LateralMovement
-from ztsession.risk.detectors.settings import LOCAL, DetectorSettings
+from ztsession.risk.detectors.settings import LOCAL, DetectorSettings, Source
 from ztsession.risk.engine import ModeChange
 from ztsession.risk.levels import Level
 from ztsession.risk.signals import Signal
 from ztsession.store.records import SessionRecord
 from ztsession.wire.signature import Signer
 
-__all__ = ["REPORT_MAX_AGE_S", "Reports"]
+__all__ = ["PER_SOURCE_PER_S", "REPORT_MAX_AGE_S", "Reports"]
 
 #: A reporter tries again for as long as its finding lasts. Far below what the store remembers ids for.
 REPORT_MAX_AGE_S: Final = 6 * 3600
@@ -39,6 +42,9 @@ REPORT_MAX_AHEAD_S: Final = 300
 #: Who says what was correlated here.
 LATERAL_SOURCE: Final = "authority:lateral-movement"
 _OWED_MAX: Final = 1024
+#: A desk of a thousand that does the same wrong at once is reported within ten seconds.
+PER_SOURCE_PER_S: Final = 100
+_LATELY_MAX: Final = 4096
 
 _log = logging.getLogger("ztsession.authority")
 
@@ -64,13 +70,15 @@ class Reports:
         self._session, self._segment = session, segment
         self._clock, self._lock = clock, threading.Lock()
         self._lateral, self._lateral_by = self._made(settings()), settings()
+        self._rates, self._lately = Rates(PER_SOURCE_PER_S), OrderedDict[bytes, None]()
         #: What was found and could not be stored yet.
         self._owed: OrderedDict[str, Signal] = OrderedDict()
 
     def answer(self, data: bytes) -> bytes:
         """Take an encoded SignalReport; the signed answer says that it is in force.
 
-        WireError or EvidenceError for what is not to be believed, StoreError when it must be sent again.
+        WireError or EvidenceError for what is not to be believed, Overloaded or StoreError when it must be
+        sent again.
         """
         report = SignalReport.from_bytes(data)
         signal = Signal.from_bytes(report.signal)
@@ -87,11 +95,13 @@ class Reports:
         age_s = self._clock() - signal.time
         if not -REPORT_MAX_AHEAD_S <= age_s <= REPORT_MAX_AGE_S:
             raise EvidenceError(f"a report of {signal.source} is {age_s:.0f} s old")
-        try:
-            self.take(signal)
-        except AuditError as error:
-            # It is in force, which is what was asked for; whoever keeps the log must look after it.
-            _log.error("a signal is not in the audit log: %s", error)
+        if self._is_new(report, source):
+            try:
+                self.take(signal)
+            except AuditError as error:
+                # It is in force, which is what was asked for; whoever keeps the log must look after it.
+                _log.error("a signal is not in the audit log: %s", error)
+            self._note(report)
         return ReportAnswer(report.name).sign(self._signer)
 
     def take(self, signal: Signal) -> list[ModeChange]:
@@ -105,6 +115,20 @@ class Reports:
         return changes
 
     # ---- Inside
+
+    def _is_new(self, report: SignalReport, source: Source) -> bool:
+        with self._lock:
+            if report.name in self._lately:
+                return False
+            if not self._rates.take(source.name.encode(), time.monotonic()):
+                raise Overloaded(f"source {source.name} reports more than {PER_SOURCE_PER_S} a second")
+        return True
+
+    def _note(self, report: SignalReport) -> None:
+        with self._lock:
+            self._lately[report.name] = None
+            if len(self._lately) > _LATELY_MAX:
+                self._lately.popitem(last=False)
 
     def _correlate(self, signal: Signal) -> None:
         with self._lock:
