@@ -54,6 +54,8 @@ class Remedies:
         self._count = 0
         self._not_before = 0.0
         self._failure: ZtsError | None = None
+        #: What succeeded, and no call has passed since.
+        self.unproven: tuple[str, ...] = ()
 
     @property
     def _keeper(self) -> SessionKeeper:
@@ -79,16 +81,21 @@ class Remedies:
             tried = self._climb(refusal, rungs if self._in_force(point) else ("install",), point)
             self._count += 1
             self._failure, self._not_before = None, time.monotonic() + self._pause_min_s
+            self.unproven = (*self.unproven, *(rung for rung in tried if rung not in self.unproven))
             return tried
 
     def helped(self) -> None:
         """A call passed after a remedy."""
-        self._pause_s = self._pause_min_s
+        self._pause_s, self.unproven = self._pause_min_s, ()
 
-    def did_not_help(self, refusal: ZtsError) -> None:
-        """A call was refused again after every remedy that there is."""
+    def did_not_help(self, refusal: ZtsError, since: int) -> None:
+        """A call that was signed when ``count`` was ``since`` was refused after every remedy that there is;
+        after a pause they begin anew.
+        """
         with self._acting:
-            self._failed(refusal)
+            self.unproven = ()
+            if self._count == since:
+                self._failed(refusal)
 
     def _keep_apart(self) -> None:
         wait_s = self._not_before - time.monotonic()
