@@ -13,7 +13,7 @@ import pytest
 
 import ztsession as zts
 from ztsession.authority import attesting
-from ztsession.authority.attesting import GRACE_S, SILENT_PER_TICK, worse
+from ztsession.authority.attesting import GRACE_S, RETURN_S, SILENT_PER_TICK, worse
 from ztsession.authority.judged import Basis
 from ztsession.client import Attester, SessionKeeper
 from ztsession.errors import (
@@ -425,11 +425,24 @@ def test_silence_is_counted_over_a_restart(firm: Firm):
     again = firm.house.authority(clock=firm.clock)
     again.tick()
     assert zts.Mode(again.session(session.id).mode) is zts.Mode.NORMAL
-    firm.ahead_s += GRACE_S + 1
+    firm.ahead_s += RETURN_S + 1
     again.tick()
     assert zts.Mode(again.session(session.id).mode) is zts.Mode.RESTRICTED
     again.tick()
     assert len(firm.said("posture-silence")) == 1
+
+
+def test_who_could_not_be_heard_was_not_silent(firm: Firm):
+    """While the Authority was away nobody could show anything: its clients have a minute to come back."""
+    comes, stays_away = firm.connect(), firm.connect()
+    firm.authority.close()
+    firm.ahead_s += 2 * MAX_AGE_S
+    firm.authority = firm.house.authority(clock=firm.clock)
+    firm.pass_time(RETURN_S - 5)
+    assert (firm.mode(comes), firm.mode(stays_away)) == (zts.Mode.NORMAL, zts.Mode.NORMAL)
+    renewed = comes.renew(firm.authority.connection())
+    firm.pass_time(6)
+    assert (firm.mode(renewed), firm.mode(stays_away)) == (zts.Mode.NORMAL, zts.Mode.RESTRICTED)
 
 
 def test_a_shorter_time_holds_for_sessions_that_live(firm: Firm):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import ztsession as zts
+from ztsession.authority.reports import PER_SOURCE_PER_S
 from ztsession.bus.report import ReportAnswer, SignalReport, check_answer
 from ztsession.clock import FakeClock
 from ztsession.enforcement.reporting import remote_report
@@ -128,6 +129,39 @@ def test_what_a_source_may_not_say_is_refused(
     assert events(house, "signal") == []
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"subject": "algo-7"}, {"device": "host-1"}, {"network": "198.51.100.7"}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_source_says_nothing_of_who_is_at_work_in_other_segments(
+    house: Any, authority: zts.Authority, changed: dict[str, Any]
+) -> None:
+    """Not of a subject, a device, or (but for a note) an address: the gateway of one segment that was taken
+    over cannot have the firm restricted.
+    """
+    session = house.connect(authority, authority.connection("198.51.100.7"))
+    with pytest.raises(TransportError):
+        send(authority, of(b"", kind="behaviour", **changed))
+    assert authority.session(session.id).mode == zts.Mode.NORMAL
+    assert events(house, "signal") == []
+    send(authority, of(b"", kind="behaviour", level=Level.LOW, network="198.51.100.7"))
+    assert authority.session(session.id).mode == zts.Mode.NORMAL
+
+
+def test_a_source_says_nothing_of_sessions_of_other_segments(house: Any, authority: zts.Authority) -> None:
+    """A session that has a grant in its segment is hit, also by the name that it had before its renewal; one
+    that has none there is not.
+    """
+    elsewhere, here = house.connect(authority, scopes=["md.*"]), house.connect(authority)
+    with pytest.raises(TransportError):
+        send(authority, of(elsewhere.id))
+    assert authority.session(elsewhere.id).mode == zts.Mode.NORMAL
+    renewed = here.renew(authority.connection())
+    send(authority, of(here.id))
+    assert authority.session(renewed.id).mode == zts.Mode.RESTRICTED
+
+
 def test_R5_a_forged_report_is_refused(house: Any, authority: zts.Authority) -> None:
     """Another's key, and each byte of a true report changed: nothing is taken."""
     signal = of(b"s" * 16)
@@ -188,6 +222,27 @@ def test_a_report_that_cannot_be_stored_is_not_answered(
     assert Refusal.from_bytes(answer).reason == "unavailable"
     monkeypatch.setattr(authority._reports, "_take", fails(AuditError("full")))
     check_answer(authority.connection().exchange(report.to_bytes()), report, tuple(authority.ticket_keys))
+
+
+def test_D1_one_source_has_so_many_taken_in_a_second(
+    house: Any, authority: zts.Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A point that was taken over cannot keep the Authority busy with reports; who repeats a recorded one
+    uses nothing up.
+    """
+    monkeypatch.setattr("ztsession.authority.reports.time.monotonic", lambda: 1000.0)
+    connection = authority.connection()
+    first = SignalReport.make(of(b"s" * 16, id="0"), GATEWAY).to_bytes()
+    for _ in range(2 * PER_SOURCE_PER_S):
+        assert Signed.from_bytes(connection.exchange(first))
+    for n in range(1, PER_SOURCE_PER_S):
+        send(authority, of(b"s" * 16, id=str(n)))
+    more = SignalReport.make(of(b"s" * 16, id="more"), GATEWAY).to_bytes()
+    assert Refusal.from_bytes(connection.exchange(more)).reason == "busy"
+    assert len(events(house, "signal")) == PER_SOURCE_PER_S
+    assert Signed.from_bytes(connection.exchange(first))
+    monkeypatch.setattr("ztsession.authority.reports.time.monotonic", lambda: 1000.1)
+    assert Signed.from_bytes(connection.exchange(more))
 
 
 def test_R5_an_answer_is_the_authoritys_and_to_this_report() -> None:
@@ -290,6 +345,42 @@ def test_movement_that_could_not_be_stored_is_stored_with_the_next_signal(
     assert authority.session(session.id).mode == zts.Mode.NORMAL
     failing.clear()
     authority.signal(of(b"t" * 16, kind="operator", source="desk", level=Level.LOW))
+    assert authority.session(session.id).mode == zts.Mode.SUSPENDED
+
+
+OPERATIONS = "orders.submit orders.amend orders.cancel orders.cancel-all orders.block-trade orders.status"
+
+
+def told(segment: str, operations: str = "") -> dict[str, str]:
+    return {"segment": segment, "denied": "9", "operations": operations}
+
+
+def test_one_source_alone_gets_nobody_suspended(house: Any) -> None:
+    """Whatever it invents: what is made of it is no worse than it may say itself, and operations that there
+    are not are none. Two that agree are believed.
+    """
+    both = SETTINGS.replace('highest = "MEDIUM"', 'highest = "LOW"').replace('["orders"]', '["orders", "md"]')
+    second = f"""
+    [sources.other]
+    public_key = "{STRANGER.public_key.hex()}"
+    kinds = ["behaviour"]
+    highest = "LOW"
+    segments = ["md"]
+    [lateral-movement]
+    operations = 6
+    """
+    (house.rules / DETECTORS_FILE).write_text(both + second)
+    authority = house.authority()
+    session = house.connect(authority)
+    note = {"kind": "behaviour", "level": Level.LOW}
+    send(authority, of(session.id, id="1", evidence=told("orders", "a b c d e f g"), **note))
+    assert all(entry["about"] != "lateral-movement" for entry in events(house, "signal"))
+    send(authority, of(session.id, id="2", evidence=told("orders", OPERATIONS), **note))
+    send(authority, of(session.id, id="3", evidence=told("md"), **note))
+    found = [entry for entry in events(house, "signal") if entry["about"] == "lateral-movement"]
+    assert {entry["level"] for entry in found} == {"LOW"}
+    assert authority.session(session.id).mode == zts.Mode.NORMAL
+    send(authority, of(session.id, source="other", evidence=told("md"), **note), STRANGER)
     assert authority.session(session.id).mode == zts.Mode.SUSPENDED
 
 

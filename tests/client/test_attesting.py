@@ -80,6 +80,45 @@ def test_H21_a_replaced_program_is_judged_before_the_next_call(host: Host):
     assert not host.refused()
 
 
+def test_what_the_first_showing_set_off_is_answered_however_often_it_fails(host: Host):
+    """News is told twice, and the second time is owed until it has succeeded."""
+    attester, dials = Attester(host.keeper, host.watch), [0]
+
+    def dial() -> Any:
+        dials[0] += 1
+        if dials[0] == 2:
+            raise TransportError("nobody answers")
+        return host.authority.connection()
+
+    host.keeper._dial = dial
+    host.replace()
+    with pytest.raises(TransportError):
+        attester.look()
+    assert attester.look() == ()
+    assert dials == [4]
+    assert attester.look() == ()
+    assert dials == [4]
+
+
+def test_D1_a_device_that_changes_all_the_time_is_no_flood(host: Host, monkeypatch: pytest.MonkeyPatch):
+    """A few times it is shown at once, then together after a pause; the last state is shown in any case."""
+    clock = [1000.0]
+    monkeypatch.setattr("ztsession.client.attesting.time.monotonic", lambda: clock[0])
+    attester, shown = Attester(host.keeper, host.watch), []
+    renew = host.keeper.renew
+    monkeypatch.setattr(host.keeper, "renew", lambda: shown.append(clock[0]) or renew())
+    for second in range(60):
+        host.replace(f"print({second})\n")
+        clock[0] += 1
+        assert attester.look() == ("program",)
+    assert 2 * (5 + 5) <= len(shown) <= 2 * (5 + 6)
+    host.replace("print('trade')\n")
+    attester.look()
+    clock[0] += 10
+    assert attester.look() == ()
+    assert not host.refused()
+
+
 def test_in_a_thread_it_is_noticed_by_itself(host: Host, eventually: Callable[..., None]):
     """With a thread that looks, nobody has to ask."""
     with Attester(host.keeper, host.watch, look_every_s=0.01):

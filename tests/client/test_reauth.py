@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -377,11 +379,67 @@ def test_a_remedy_that_does_not_help_is_not_done_again_and_again(desk: Desk):
         submit(b"order")
     assert desk.audited()["session.granted"] == 3
     policy._kept[desk.keeper]._pause_s = 60
-    policy._kept[desk.keeper].did_not_help(StepUpRequired())
+    policy._kept[desk.keeper].did_not_help(StepUpRequired(), policy._kept[desk.keeper].count)
     for _ in range(100):
         with pytest.raises(StepUpRequired):
             submit(b"order")
     assert desk.audited()["session.granted"] == 3
+
+
+def test_what_did_not_help_an_order_is_not_tried_for_the_next_one(desk: Desk):
+    """An order that is not sent again cannot tell what helped; the next one can: fresh posture does not
+    answer a rate, and is not shown again and again.
+    """
+    submit = desk.policy.guard(desk.keeper, "orders.submit", desk.submit)
+    desk.signal(zts.Level.MEDIUM, "order-rate", session=desk.keeper.session.id)
+    for _ in range(2):
+        with pytest.raises(StepUpRequired):
+            submit(b"order")
+    assert desk.executed == {}
+    submit(b"order")
+    assert desk.executed == {b"order": 1}
+    assert desk.audited()["session.granted"] == 3
+    # Since it passed, the ladder is climbed from its beginning.
+    desk.signal(zts.Level.MEDIUM)
+    with pytest.raises(StepUpRequired):
+        submit(b"next")
+    submit(b"next")
+    assert desk.executed[b"next"] == 1
+
+
+def test_D1_orders_that_nothing_helps_are_no_flood_of_handshakes(desk: Desk):
+    """Also where each order is sent once: when all was tried there is a pause, and it grows."""
+
+    def send(token: bytes, body: bytes) -> str:
+        raise StepUpRequired
+
+    policy = ReauthPolicy.automatic(posture=desk.house.device, pause_s=0.01, pause_max_s=60)
+    submit = policy.guard(desk.keeper, "orders.submit", send)
+    for _ in range(3):
+        with pytest.raises(StepUpRequired):
+            submit(b"order")
+    assert desk.audited()["session.granted"] == 3
+    policy._kept[desk.keeper]._not_before += 60
+    for _ in range(20):
+        with pytest.raises(StepUpRequired):
+            submit(b"order")
+    assert desk.audited()["session.granted"] == 3
+
+
+def test_D6_a_policy_keeps_no_keeper_alive_and_a_guard_does(desk: Desk):
+    """Keepers that come and go under one policy go with their keys; as long as there is a guarded call, there
+    is what it needs.
+    """
+    keeper = SessionKeeper(desk.house.connect(desk.authority), {"orders": lambda: desk.point})
+    reference, guarded = weakref.ref(keeper), desk.policy.guard(keeper, "orders.submit", desk.submit)
+    del keeper
+    gc.collect()
+    assert reference() is not None
+    guarded(b"x")
+    del guarded
+    gc.collect()
+    assert reference() is None
+    assert len(desk.policy._kept) == 0
 
 
 def test_a_call_that_passes_ends_the_growing_of_pauses(desk: Desk):
@@ -389,7 +447,7 @@ def test_a_call_that_passes_ends_the_growing_of_pauses(desk: Desk):
     submit = desk.policy.guard(desk.keeper, "orders.submit", desk.submit, authentic=True)
     remedies = desk.policy._kept[desk.keeper]
     for _ in range(3):
-        remedies.did_not_help(StepUpRequired())
+        remedies.did_not_help(StepUpRequired(), remedies.count)
     assert remedies._pause_s > 0.05
     time.sleep(0.1)
     desk.signal(zts.Level.MEDIUM)

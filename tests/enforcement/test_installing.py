@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import threading
 import time
@@ -54,6 +55,12 @@ class Scene:
         assert self.point.table.records() == live
 
 
+@pytest.fixture(autouse=True)
+def exact_causes(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the cause of each refusal, for who wants it: strangers cause them, too (D8)."""
+    caplog.set_level(logging.INFO, logger="ztsession.enforcement")
+
+
 @pytest.fixture
 def scene() -> Scene:
     return Scene(capacity=8, profiles=4)
@@ -80,6 +87,14 @@ def test_a_presented_ticket_is_a_session(scene: Scene):
     view = called(scene.point, scene.present())
     assert (view.subject, view.device, view.session) == ("algo-2", "host-1", scene.grant.session)
     assert scene.point.table.live == 2
+
+
+def test_D8_a_strangers_garbage_is_no_warning(scene: Scene, caplog: pytest.LogCaptureFixture):
+    """Whatever is sent to a point's port, nobody is woken for it, and no log is filled at its level."""
+    caplog.set_level(logging.WARNING, logger="ztsession.enforcement")
+    for garbage in (b"", b"x" * 100, os.urandom(1000)):
+        InstallRefusal.from_bytes(scene.point.install(garbage))
+    assert caplog.records == []
 
 
 def test_K1_a_ticket_for_another_segment_is_refused(house: Any, caplog: pytest.LogCaptureFixture):

@@ -13,8 +13,9 @@ import pytest
 
 from ztsession.clock import FakeClock
 from ztsession.enforcement.watch import Watch
-from ztsession.errors import AuditError, StoreError, TransportError, WireError
+from ztsession.errors import AuditError, Replayed, StoreError, TransportError, WireError
 from ztsession.risk.detectors.protocol import Finding
+from ztsession.risk.detectors.standard import StandardDetectors
 from ztsession.risk.levels import Level
 from ztsession.risk.signals import Signal
 from ztsession.testing import pair
@@ -135,6 +136,76 @@ def test_a_signal_that_nobody_takes_holds_up_no_other(caplog: pytest.LogCaptureF
     assert watch.once() == []
     assert watch.waiting == 0
     assert caplog.text.count("was not taken") == 2
+
+
+class Picky(Receiver):
+    """An Authority that refuses one kind of signals, as it does where a source may not say them."""
+
+    def __call__(self, signal: Signal) -> None:
+        if signal.kind == "off-hours":
+            raise TransportError("the Authority did not take a report")
+        super().__call__(signal)
+
+
+def test_what_may_not_be_said_keeps_back_nothing_that_may(caplog: pytest.LogCaptureFixture) -> None:
+    """A refusal cannot be told from silence, so it is tried again, once in each pass; others are said."""
+    refused = [Finding("off-hours", Level.HIGH, subject=f"s{n}", lasts_s=14_400) for n in range(50)]
+    _, point = pair()
+    receiver, tries = Picky(), []
+    watch = Watch(
+        point,
+        [Says(*refused, of("a"))],
+        report=lambda signal: (tries.append(signal.kind), receiver(signal)),
+        every_s=0,
+    )
+    assert [signal.subject for signal in watch.once()] == ["a"]
+    assert tries == ["off-hours", "behaviour"]
+    for _ in range(3):
+        watch.once()
+    assert watch.waiting == 50
+    assert caplog.text.count("yet") == 1
+
+
+def test_who_does_not_answer_is_not_waited_for_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report that fails slowly ends the pass: the counters have to be looked at meanwhile."""
+    monkeypatch.setattr("ztsession.enforcement.watch._PATIENCE_S", 0.0)
+    watch, receiver, _ = scene(Says(of("a"), Finding("replay", Level.MEDIUM, subject="a")))
+    tries = []
+    receiver.error = TransportError("timed out")
+    watch._report = lambda signal: (tries.append(signal), receiver(signal))
+    watch.once()
+    assert len(tries) == 1
+    assert watch.waiting == 2
+
+
+def test_a_clock_that_was_set_back_hides_nothing() -> None:
+    """What was found by the clock of before is found again by this one."""
+    watch, receiver, clock = scene(Says(of("a")))
+    watch.once()
+    watch._clock = lambda: clock.time() - 7200
+    watch.once()
+    assert receiver.subjects == ["a", "a"]
+    watch.once()
+    assert len(receiver.taken) == 2
+
+
+def test_a_watch_that_begins_late_holds_the_past_against_nobody() -> None:
+    """What was refused all day is no burst for a watch that is made now; what comes from then on is."""
+    client, point = pair()
+    verify, told = point.verifier(), list[Signal]()
+
+    def replays(times: int) -> None:
+        token = client.sign("orders.submit", b"x")
+        verify(token, b"x")
+        for _ in range(times):
+            with pytest.raises(Replayed):
+                verify(token, b"x")
+
+    replays(30)
+    watch = Watch(point, StandardDetectors(), report=told.append, every_s=0)
+    assert watch.once() == []
+    replays(20)
+    assert [signal.kind for signal in watch.once()] == ["replay"]
 
 
 def test_a_detector_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:

@@ -187,10 +187,14 @@ def test_how_many_sources_there_may_be(tmp_path: Path, monkeypatch: pytest.Monke
         ({"source": "other"}, False),
         ({"evidence": {"segment": "risk"}}, False),
         ({"evidence": {}}, False),
+        ({"session": b"", "subject": "ada"}, False),
+        ({"session": b"", "device": "host-1", "level": Level.LOW}, False),
+        ({"session": b"", "network": "192.0.2.1"}, False),
+        ({"session": b"", "network": "192.0.2.1", "level": Level.LOW}, True),
     ],
 )
 def test_what_a_source_may_say(changed: dict[str, object], allowed: bool) -> None:
-    """Its own name, its kinds, up to its level, about its segments."""
+    """Its own name, its kinds, up to its level, about its segments, of sessions; of addresses a note."""
     source = Source("gateway", bytes.fromhex(KEY), ("replay",), Level.MEDIUM, ("orders",))
     values: dict[str, object] = {
         "id": "1",
@@ -198,7 +202,7 @@ def test_what_a_source_may_say(changed: dict[str, object], allowed: bool) -> Non
         "level": Level.MEDIUM,
         "source": "gateway",
         "time": 1.0,
-        "subject": "ada",
+        "session": b"s" * 16,
         "evidence": {"segment": "orders"},
     }
     assert source.allows(Signal(**(values | changed))) == allowed  # type: ignore[arg-type]

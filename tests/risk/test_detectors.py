@@ -22,7 +22,7 @@ from ztsession.risk.detectors.settings import DetectorSettings
 from ztsession.risk.detectors.stale_posture import StalePosture
 from ztsession.risk.detectors.standard import StandardDetectors
 from ztsession.risk.detectors.strangers import SOURCES_MAX, Strangers
-from ztsession.risk.levels import Level
+from ztsession.risk.levels import Level, Mode
 
 EVERY_DAY = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WEEK = EVERY_DAY[:5]
@@ -346,8 +346,8 @@ def test_usual_hours(usual: UsualHours, moment: Moment, holds: bool) -> None:
 # ---- Concurrency
 
 
-def live(subject: str, device: str) -> Any:
-    return SimpleNamespace(subject=subject, device=device)
+def live(subject: str, device: str, mode: Mode = Mode.NORMAL) -> Any:
+    return SimpleNamespace(subject=subject, device=device, mode=mode)
 
 
 def test_one_person_on_two_devices_is_found() -> None:
@@ -367,6 +367,25 @@ def test_one_person_on_two_devices_is_found() -> None:
         ("concurrency", "bob", "desk-2 home-7"),
         ("concurrency", "eve", "desk-3 none"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "level"),
+    [
+        (Mode.NORMAL, Mode.NORMAL, Level.MEDIUM),
+        (Mode.RESTRICTED, Mode.NORMAL, Level.LOW),
+        (Mode.RESTRICTED, Mode.SUSPENDED, Level.LOW),
+    ],
+)
+def test_a_second_place_that_may_not_do_everything_is_a_note(first: Mode, second: Mode, level: Level) -> None:
+    """What is left of a host that has failed does not stop the one that took over again and again."""
+    sessions = [
+        live("ada", "host-1", first),
+        live("ada", "host-2", second),
+        live("ada", "host-2", Mode.RESTRICTED),
+    ]
+    [found] = at_once(sessions, lambda _: True)
+    assert found.level is level
 
 
 def test_the_list_of_sessions_is_not_read_with_each_pass() -> None:

@@ -29,13 +29,15 @@ from ztsession.risk.signals import Signal
 from ztsession.store.records import SessionRecord
 from ztsession.store.sqlite import SqliteStore
 
-__all__ = ["DRIFT", "GRACE_S", "SILENCE", "SILENT_PER_TICK", "SOURCE", "Attesting", "worse"]
+__all__ = ["DRIFT", "GRACE_S", "RETURN_S", "SILENCE", "SILENT_PER_TICK", "SOURCE", "Attesting", "worse"]
 
 DRIFT, SILENCE = "posture-drift", "posture-silence"
 #: Who says both.
 SOURCE: Final = "appraiser"
 #: After the time for which posture is good: a renewal that is under way is no silence.
 GRACE_S: Final = 30
+#: After an Authority began: nobody could show anything while it was away. Keepers try twice in that time.
+RETURN_S: Final = 60
 #: Each is written durably before the next, and whoever asks for changes waits for that.
 SILENT_PER_TICK: Final = 32
 #: Most of what is looked at was renewed in time.
@@ -66,6 +68,7 @@ class Attesting:
         """``max_age_s``: how old posture may be by the rules in force; ``lock``: the Authority's own."""
         self._store, self._risk, self._signal = store, risk, signal
         self._max_age_s, self._lock, self._clock = max_age_s, lock, clock
+        self._began_at = clock()
         #: When each session that is on a device was heard of last.
         self._heard: dict[bytes, int] = {}
         #: (when silence is too long, session); some of them are over by then, or were heard of.
@@ -187,12 +190,16 @@ class Attesting:
 
     def _expect(self, session: bytes, heard_at: int) -> None:
         self._heard[session] = heard_at
-        heapq.heappush(self._due, (heard_at + self._used_s + GRACE_S, session))
+        heapq.heappush(self._due, (self._due_at(heard_at), session))
+
+    def _due_at(self, heard_at: int) -> float:
+        due = heard_at + self._used_s + GRACE_S
+        return max(due, self._began_at + RETURN_S) if heard_at < self._began_at else due
 
     def _wait_anew(self) -> None:
         # What is waited for changes with the rules; and what is over before its time must not pile up (D6).
         self._used_s = self._max_age_s()
-        self._due = [(at + self._used_s + GRACE_S, session) for session, at in self._heard.items()]
+        self._due = [(self._due_at(at), session) for session, at in self._heard.items()]
         heapq.heapify(self._due)
 
     def _say_who_is_silent(self) -> None:
@@ -216,7 +223,7 @@ class Attesting:
 
     def _is_waited_for(self, due: float, session: bytes) -> bool:
         at = self._heard.get(session)
-        if at is None or at + self._used_s + GRACE_S != due:
+        if at is None or self._due_at(at) != due:
             return False
         record = self._store.get_session(session)
         # In the overlap of a renewal it is the new session that is waited for: a signal against the old one

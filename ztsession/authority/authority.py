@@ -154,7 +154,8 @@ class Authority:
             self._reacting.signal,
             keys.signing,
             settings=lambda: self.rules.decider.detectors,
-            subject_of=self._subject_of,
+            session=self._gone_on,
+            segment=self.segment,
             clock=clock,
         )
         self._desk = FrontDesk(
@@ -486,9 +487,11 @@ class Authority:
     def _live(self) -> list[SessionRecord]:
         return self.sessions()
 
-    def _subject_of(self, session: bytes) -> str:
+    def _gone_on(self, session: bytes) -> SessionRecord | None:
         record = self._store.get_session(session)
-        return "" if record is None else record.subject
+        while record is not None and record.superseded_by is not None:
+            record = self._store.get_session(record.superseded_by)
+        return record
 
     def _remember(self, record: SessionRecord) -> None:
         try:

@@ -153,11 +153,11 @@ class Threats:
         with self._lock:
             changed = lists.lists != self.lists.lists
             # Whoever is granted something from here on was held against these.
-            self.lists, live = lists, set(self._traits.values())
+            self.lists, live = lists, list(self._traits.values())
             # What has changed by now was read; a list that could not be read must not be tried without end.
             self._again_at = lists.changes_at if lists.changes_at > self._clock() else math.inf
         # Not under the lock: a hundred thousand sessions take seconds, and nobody should wait for that.
-        found = {each.key: each for each in self._listed(live)}
+        found = {each.key: each for each in self._listed(_each_once(live))}
         with self._lock:
             found = self._still_listed() | found
             gone = [key for key in self._told if key not in found]
@@ -252,6 +252,15 @@ class Threats:
             self._audit.record("threats.refused", cause=str(error)[:512])
         except AuditError as unrecorded:
             _log.error("that a threat list was refused is not in the audit log: %s", unrecorded)
+
+
+def _each_once(many: Iterable[_Traits]) -> Iterator[_Traits]:
+    # In steps: made in one go, a set of a hundred thousand keeps every other thread waiting.
+    seen = set[_Traits]()
+    for each in many:
+        if each not in seen:
+            seen.add(each)
+            yield each
 
 
 def _listed(met: Match, target: tuple[str, str]) -> Listed:

@@ -7,6 +7,9 @@ A keeper renews from time to time, and each renewal measures anew. That leaves m
 have been exchanged and the Authority knows nothing of it. An attester looks at the device every second, which
 costs next to nothing, and has the keeper renew when something differs: the Authority then judges what is
 there now. It does not judge itself, and it reports what speaks against it as readily as what does not.
+
+Something may differ at each look: a file that is written all the time, packages that are installed one by
+one, on a thousand hosts at once. So after some news in a row the rest is told together, every ten seconds.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ __all__ = ["Attester"]
 
 LOOK_EVERY_S = 1.0
 _RETRY_MIN_S, _RETRY_MAX_S = 1.0, 30.0
+#: So many times news is told at once; each is to be had again after that time.
+_AT_ONCE_MAX, _APART_S = 5, 10.0
 
 _log = logging.getLogger("ztsession.client")
 
@@ -53,15 +58,17 @@ class Attester:
         self._keeper, self._watch = keeper, DeviceWatch() if watch is None else watch
         self._every_s, self._look_every_s = every_s, look_every_s
         self._lock = threading.Lock()
-        #: Something happened, and the Authority has not been shown what there is now.
-        self._owed = False
+        #: Something happened that the Authority has not been shown the outcome of, or it was time.
+        self._news, self._owed = False, False
+        self._at_once, self._counted_at = float(_AT_ONCE_MAX), time.monotonic()
         self._known, self._due_at = keeper.session, time.monotonic() + every_s
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def look(self) -> tuple[str, ...]:
         """Look at the device, and attest if something has happened since the last look (what, out of
-        :data:`ztsession.posture.watching.CHANGES`), if it was time, or if it failed the last time.
+        :data:`ztsession.posture.watching.CHANGES`), if it was time, or if it failed the last time. When
+        something happens again and again, some of it is attested together, later.
 
         Raises what :meth:`SessionKeeper.renew` does; the next look tries again.
         """
@@ -69,12 +76,14 @@ class Attester:
             happened = self._watch.look()
             if happened:
                 _log.warning("showing posture anew, because of: %s", ", ".join(happened))
-            self._owed = self._owed or bool(happened) or self._is_due()
-            if self._owed:
+            self._news, self._owed = self._news or bool(happened), self._owed or self._is_due()
+            tell = self._news and self._may_at_once()
+            if tell or self._owed:
                 self._attest()
-            if happened:
+            if tell:
                 # What that has set off is answered by what is asked for afterwards.
                 self._attest()
+                self._news, self._at_once = False, self._at_once - 1
             return happened
 
     def attest(self) -> Session:
@@ -108,6 +117,12 @@ class Attester:
         self._owed = False
         self._settle(session)
         return session
+
+    def _may_at_once(self) -> bool:
+        now = time.monotonic()
+        again = (now - self._counted_at) / _APART_S
+        self._at_once, self._counted_at = min(_AT_ONCE_MAX, self._at_once + again), now
+        return self._at_once >= 1
 
     def _is_due(self) -> bool:
         if self._keeper.session is not self._known:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
-from ztsession.client.keeper import KeptSigner
+from ztsession.client.keeper import KeptSigner, SessionKeeper
 from ztsession.client.remedies import Remedies
 from ztsession.errors import Denied, OutcomeUnknown, SessionEnded, ZtsError
 
@@ -72,8 +72,11 @@ class GuardedAsync(Generic[_T]):
 
 @dataclass(frozen=True)
 class Call:
-    """What is fixed of an operation's calls. ``ladders``: remedies in order, by what helps."""
+    """What is fixed of an operation's calls. ``keeper`` lives as long as they do; ``ladders``: remedies in
+    order, by what helps.
+    """
 
+    keeper: SessionKeeper
     remedies: Remedies
     sign: KeptSigner
     point: str
@@ -96,6 +99,9 @@ class Call:
                 reply = yield _Send(token, body)
             except Denied as refusal:
                 again = number < SENDS_MAX and (self.safe_to_repeat or self.authentic)
+                if not again:
+                    # What an earlier call has tried, and no call has passed by since, is not tried again.
+                    so_far.tried = list(self.remedies.unproven)
                 if again or refusal.helps != "wait":
                     yield from self._put_right(refusal, so_far, since)
                 if not again:
@@ -109,7 +115,7 @@ class Call:
                     raise
                 yield so_far.pause()
             else:
-                if so_far.tried:
+                if so_far.tried or self.remedies.unproven:
                     self.remedies.helped()
                 return reply
         raise SessionEnded("nothing could be signed, though the session was put right again and again")
@@ -122,7 +128,7 @@ class Call:
         rungs = [rung for rung in self.ladders.get(refusal.helps, ()) if rung not in so_far.tried]
         if not rungs:
             if so_far.tried and refusal.helps in self.ladders:
-                self.remedies.did_not_help(refusal)
+                self.remedies.did_not_help(refusal, since)
             raise refusal
         try:
             so_far.tried += yield _Do(partial(self.remedies.help, refusal, rungs, self.point, since))

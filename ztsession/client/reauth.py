@@ -159,4 +159,4 @@ class ReauthPolicy:
             remedies = self._kept.get(keeper) or self._remedies_of(keeper)
             self._kept[keeper] = remedies
         rungs = LADDERS_WITH_PEOPLE if self.asks else LADDERS
-        return Call(remedies, sign, name, rungs, safe_to_repeat, authentic, self._wait_s)
+        return Call(keeper, remedies, sign, name, rungs, safe_to_repeat, authentic, self._wait_s)

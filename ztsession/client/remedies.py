@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
+from weakref import ref
 
 from ztsession.client.keeper import SessionKeeper
 from ztsession.client.session import Session
-from ztsession.errors import HandshakeError, InstallationError, TransportError, ZtsError
+from ztsession.errors import HandshakeError, InstallationError, SessionEnded, TransportError, ZtsError
 from ztsession.mfa.protocol import MfaProver
 from ztsession.posture.protocol import PostureProver
 
@@ -43,14 +44,25 @@ class Remedies:
         pause_s: float,
         pause_max_s: float,
     ) -> None:
-        """``pause_s``: between two remedies; at most ``pause_max_s`` as long as they do not help."""
-        self._keeper, self._ask, self._posture = keeper, ask, posture
+        """``pause_s``: between two remedies; at most ``pause_max_s`` as long as they do not help. The keeper
+        is held weakly: a policy keeps these for as long as there is the keeper, and it must not live by that.
+        """
+        self._kept, self._ask, self._posture = ref(keeper), ask, posture
         self._pause_min_s, self._pause_max_s = pause_s, pause_max_s
         self._pause_s = pause_s
         self._acting = threading.Lock()
         self._count = 0
         self._not_before = 0.0
         self._failure: ZtsError | None = None
+        #: What succeeded, and no call has passed since.
+        self.unproven: tuple[str, ...] = ()
+
+    @property
+    def _keeper(self) -> SessionKeeper:
+        keeper = self._kept()
+        if keeper is None:
+            raise SessionEnded("the keeper is gone")
+        return keeper
 
     @property
     def count(self) -> int:
@@ -69,16 +81,21 @@ class Remedies:
             tried = self._climb(refusal, rungs if self._in_force(point) else ("install",), point)
             self._count += 1
             self._failure, self._not_before = None, time.monotonic() + self._pause_min_s
+            self.unproven = (*self.unproven, *(rung for rung in tried if rung not in self.unproven))
             return tried
 
     def helped(self) -> None:
         """A call passed after a remedy."""
-        self._pause_s = self._pause_min_s
+        self._pause_s, self.unproven = self._pause_min_s, ()
 
-    def did_not_help(self, refusal: ZtsError) -> None:
-        """A call was refused again after every remedy that there is."""
+    def did_not_help(self, refusal: ZtsError, since: int) -> None:
+        """A call that was signed when ``count`` was ``since`` was refused after every remedy that there is;
+        after a pause they begin anew.
+        """
         with self._acting:
-            self._failed(refusal)
+            self.unproven = ()
+            if self._count == since:
+                self._failed(refusal)
 
     def _keep_apart(self) -> None:
         wait_s = self._not_before - time.monotonic()

@@ -2,8 +2,8 @@
 
 The lease is what bounds a revocation in the worst of all networks, so it is a figure that can be read,
 alarmed at, and audited: when it was lost, and for how long. It comes back by itself with the next answer.
-A line that flaps must not fill the audit log: entries begin at most once a minute, and say how many are
-missing.
+Each loss is an entry, and so is its end. But a line that flaps must not fill the audit log: after some losses
+in a row entries begin at most once a minute, and say how many are missing.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["CHECK_US", "Lease", "LeaseKeeper"]
 
 #: One check: a call looks at the coarse clock, which ticks at least a hundred times a second.
 CHECK_US: Final = 10_000
-#: Between two losses that are told in the audit log.
-_ENTRIES_APART_US: Final = 60_000_000
+#: So many losses are told in the audit log one after the other; each is to be had again after that time.
+_ENTRIES_MAX, _ENTRIES_APART_US = 8, 60_000_000
 
 _log = logging.getLogger("ztsession.enforcement")
 
@@ -63,8 +63,9 @@ class LeaseKeeper:
         #: Since when it is lost, and whether the audit log says so.
         self._lost_us: int | None = None
         self._told = False
-        self._told_us: int | None = None
         self._untold = 0
+        #: How many may be told, and when that was counted.
+        self._entries, self._counted_us = float(_ENTRIES_MAX), table.now_us()
         # Nothing was heard yet, so nothing is trusted yet.
         table.set_lease(0)
 
@@ -94,10 +95,10 @@ class LeaseKeeper:
                 self._lost_us = deadline_us
                 self._lost += 1
                 self._untold += 1
-            if self._told or (self._told_us is not None and now_us - self._told_us < _ENTRIES_APART_US):
+            if self._told or not self._may_tell(now_us):
                 return
             since_us, untold = now_us - self._heard_us, self._untold - 1
-            self._told, self._told_us, self._untold = True, now_us, 0
+            self._told, self._untold, self._entries = True, 0, self._entries - 1
         self._tell_lost(since_us / 1e6, untold)
 
     def read(self) -> Lease:
@@ -119,10 +120,16 @@ class LeaseKeeper:
     def begin_anew_for_testing_only(self) -> None:
         """As if nothing had been heard yet: for a clock that a test has only now begun to move."""
         with self._lock:
-            self._heard_us, self._lost_us, self._told_us = None, None, None
+            self._heard_us, self._lost_us = None, None
             self._longest_us = self._lost = self._untold = 0
             self._told = False
+            self._entries, self._counted_us = float(_ENTRIES_MAX), self._table.now_us()
             self._table.set_lease(0)
+
+    def _may_tell(self, now_us: int) -> bool:
+        again = max(0, now_us - self._counted_us) / _ENTRIES_APART_US
+        self._entries, self._counted_us = min(_ENTRIES_MAX, self._entries + again), now_us
+        return self._entries >= 1
 
     # The lease does what it does, written or not.
 

@@ -211,7 +211,8 @@ class EnforcementPoint:
             answer = self._installer.install(request, self._listener.mode_of)
         except (ZtsError, ValueError) as error:
             reason = error.reason if isinstance(error, TableFull | TransportError | WireError) else "refused"
-            _log.warning("segment %s refused an installation: %s", self._segment.name, error)
+            # Anybody can cause one: a flood of garbage must not become a flood of warnings (D8).
+            _log.info("segment %s refused an installation: %s", self._segment.name, error)
             return InstallRefusal(reason).to_bytes()
         record = self.table.record(answer.handle)
         if record is not None:

@@ -7,7 +7,9 @@ follows is about the few sessions that crossed a threshold.
 
 A finding is reported once for as long as it lasts. What could not be reported is not lost: it waits here, the
 worst first, and is said again with the next pass, until it is no longer true. A detector that fails takes
-nobody else with it.
+nobody else with it, and a kind of findings that is not taken no other kind.
+
+What was counted before the watch began is nobody's burst now: it starts from there.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ __all__ = ["Watch"]
 
 #: Findings that are remembered; a point with more of them at once has other worries than saying one twice.
 FINDINGS_MAX: Final = 1 << 17
+#: Whoever takes longer than that to say nothing is not asked again in the same pass.
+_PATIENCE_S: Final = 1.0
 #: What :attr:`Finding.about` gives.
 _About = tuple[str, Level, str, bytes, str]
 
@@ -60,9 +64,10 @@ class Watch:
         self._segment = point.segment
         self._source = source or f"{LOCAL}{point.segment}"
         self._scan = chosen.scan(point.table)
+        self._scan.take()
         self._lock, self._stopping = threading.Lock(), threading.Event()
-        #: Until when each finding is the same one.
-        self._known: dict[_About, float] = {}
+        #: Since when, and for how many seconds, each finding is the same one.
+        self._known: dict[_About, tuple[float, float]] = {}
         self._waiting: dict[_About, Signal] = {}
         self._failing: set[int] = set()
         self._silent = False
@@ -134,10 +139,11 @@ class Watch:
             _log.error("segment %s has more findings than can be kept; one is dropped", self._segment)
             return
         self._waiting[finding.about] = finding.signal(self._source, now, segment=self._segment)
-        self._known[finding.about] = now + finding.lasts_s
+        self._known[finding.about] = now, finding.lasts_s
 
     def _forget(self, now: float) -> None:
-        over = [about for about, until in self._known.items() if until <= now]
+        # What is from the future was found by a clock that has been set back since.
+        over = [about for about, (at, lasts_s) in self._known.items() if not 0 <= now - at < lasts_s]
         for about in over:
             del self._known[about]
             if self._waiting.pop(about, None) is not None:
@@ -145,12 +151,21 @@ class Watch:
 
     def _deliver(self) -> list[Signal]:
         delivered: list[Signal] = []
+        not_taken: set[tuple[str, Level]] = set()
+        until = time.monotonic() + _PATIENCE_S
         for about, signal in sorted(self._waiting.items(), key=lambda each: -each[1].level):
+            if (signal.kind, signal.level) in not_taken:
+                continue
             try:
                 self._report(signal)
             except (StoreError, TransportError) as error:
                 self._log_silence(error)
-                return delivered
+                if time.monotonic() > until:
+                    return delivered
+                # A refusal looks like silence, as it is nobody's signature; but it comes at once, and is of
+                # one kind. What may not be said from here must not keep back what may.
+                not_taken.add((signal.kind, signal.level))
+                continue
             except AuditError as error:
                 # In force, and that it is not in the log is known to whoever keeps it.
                 _log.error("segment %s: a signal is not in the audit log: %s", self._segment, error)
@@ -161,7 +176,7 @@ class Watch:
                 continue
             del self._waiting[about]
             delivered.append(signal)
-        self._silent = False
+        self._silent = bool(not_taken)
         return delivered
 
     def _log_silence(self, error: Exception) -> None:

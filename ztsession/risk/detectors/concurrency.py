@@ -4,6 +4,10 @@ A person sits in front of one machine, and an algorithm runs on one host; a seco
 of the credential, or a colleague who was lent it. Services run on several hosts and are not judged, unless
 the operator says so. Whoever shows no device is somewhere, too: "none" beside a device is two places.
 
+After a failover the session of the host that is gone lives on until it ends. The first finding restricts
+both; the host that lives proves itself anew and goes on, and the other one never does. From then on this is
+worth a note, and no reason to stop the one that works every five minutes.
+
 Which sessions live only the Authority knows, so this looks at its list and not at a point's counters.
 """
 
@@ -15,7 +19,7 @@ from typing import Final, Protocol
 
 from ztsession._scan import Scan
 from ztsession.risk.detectors.protocol import Finding
-from ztsession.risk.levels import Level
+from ztsession.risk.levels import Level, Mode
 
 __all__ = ["Concurrency", "LiveSession", "at_once"]
 
@@ -34,18 +38,26 @@ class LiveSession(Protocol):
     def device(self) -> str:
         """Where, "none" if no device was shown."""
 
+    @property
+    def mode(self) -> int:
+        """Its mode, as a :class:`~ztsession.risk.levels.Mode`."""
+
 
 def at_once(
     sessions: Iterable[LiveSession], judged: Callable[[str], bool], level: Level = Level.MEDIUM
 ) -> Iterator[Finding]:
-    """One finding for each subject that is ``judged`` and lives on several devices; kind ``concurrency``."""
-    places: dict[str, set[str]] = {}
+    """One finding for each subject that is ``judged`` and lives on several devices; kind ``concurrency``. LOW
+    if it is NORMAL on one of them at most.
+    """
+    places: dict[str, dict[str, bool]] = {}
     for session in sessions:
-        places.setdefault(session.subject, set()).add(session.device)
+        devices = places.setdefault(session.subject, {})
+        devices[session.device] = devices.get(session.device, False) or session.mode == Mode.NORMAL
     for subject, devices in places.items():
         if len(devices) > 1 and judged(subject):
             evidence = {"devices": " ".join(sorted(devices))[:256]}
-            yield Finding("concurrency", level, subject=subject, evidence=evidence)
+            worst = level if sum(devices.values()) > 1 else Level.LOW
+            yield Finding("concurrency", worst, subject=subject, evidence=evidence)
 
 
 class Concurrency:

@@ -77,11 +77,17 @@ class Source:
     segments: tuple[str, ...]
 
     def allows(self, signal: Signal) -> bool:
-        """Whether it may say this; the segment stands in the evidence. It may take back what it has said."""
+        """Whether it may say this; the segment stands in the evidence. It may take back what it has said.
+
+        It may speak of sessions. Subjects and devices are at work in other segments, too, and at an address
+        there are others than its own sessions: of that it may say LOW, and of the rest nothing.
+        """
+        about_a_session = bool(signal.session)
         return (
             signal.source == self.name
             and signal.kind in self.kinds
-            and signal.level <= self.highest
+            and signal.level <= (self.highest if about_a_session else Level.LOW)
+            and (about_a_session or bool(signal.network))
             and signal.evidence.get("segment") in self.segments
         )
 
