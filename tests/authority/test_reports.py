@@ -384,6 +384,26 @@ def test_one_source_alone_gets_nobody_suspended(house: Any) -> None:
     assert authority.session(session.id).mode == zts.Mode.SUSPENDED
 
 
+def test_what_an_operator_settled_is_not_found_again_in_what_led_to_it(house: Any) -> None:
+    """After resolving, one refusal more is the first and not the last; two segments are too many again."""
+    ahead_s = 0.0
+    (house.rules / DETECTORS_FILE).write_text(SETTINGS)
+    authority = house.authority(clock=lambda: time.time() + ahead_s)
+    session = house.connect(authority)
+
+    def mode_after(*segments: str) -> int:
+        for segment in segments:
+            denied(authority, session.id, f"point:{segment}", segment, time=time.time() + ahead_s)
+        return int(authority.session(session.id).mode)
+
+    assert mode_after("orders", "md") == zts.Mode.SUSPENDED
+    authority.resolve("lateral-movement", ("subject", "algo-7"))
+    # Within the same minute the same finding is one finding.
+    ahead_s += 61
+    assert mode_after("orders") == zts.Mode.NORMAL
+    assert mode_after("md") == zts.Mode.SUSPENDED
+
+
 # ---- The whole way
 
 

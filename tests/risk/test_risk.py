@@ -113,7 +113,7 @@ def test_evidence_clears_what_it_answers_and_nothing_else(kind: str) -> None:
     engine.signal(signal("a", kind))
     changes = engine.reauthenticated(ONE, engine.mark())
     stays = {
-        "credential-compromise", "account", "session-revoked", "risk-level", "replay", "lateral-movement",
+        "credential-compromise", "account", "session-revoked", "risk-level", "lateral-movement",
         "threat", "operator",
     }  # fmt: skip
     answered = kind not in stays

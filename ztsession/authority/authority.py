@@ -348,7 +348,9 @@ class Authority:
 
         AuditError: it could not be recorded, and nothing has changed. StoreError: call again.
         """
-        return self._reacting.resolve(kind, target)
+        changes = self._reacting.resolve(kind, target)
+        self._reports.settled(kind, target)
+        return changes
 
     def quarantine(self, target: Target, *, why: str = OPERATOR) -> list[ModeChange]:
         """Shut out a ("subject" | "device" | "network", name): every session of it ends at once, and none

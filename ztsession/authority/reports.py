@@ -41,6 +41,7 @@ REPORT_MAX_AGE_S: Final = 6 * 3600
 REPORT_MAX_AHEAD_S: Final = 300
 #: Who says what was correlated here.
 LATERAL_SOURCE: Final = "authority:lateral-movement"
+LATERAL_KIND: Final = "lateral-movement"
 _OWED_MAX: Final = 1024
 #: A desk of a thousand that does the same wrong at once is reported within ten seconds.
 PER_SOURCE_PER_S: Final = 100
@@ -113,6 +114,12 @@ class Reports:
             raise
         self._correlate(signal)
         return changes
+
+    def settled(self, kind: str, target: tuple[str, str]) -> None:
+        """An operator settled ``kind`` against a target: what led to it is to be seen no more."""
+        if (kind, target[0]) == (LATERAL_KIND, "subject"):
+            with self._lock:
+                self._lateral.forget(target[1])
 
     # ---- Inside
 

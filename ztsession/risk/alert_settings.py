@@ -58,7 +58,7 @@ class AlertSettings:
     def from_directory(cls, directory: Path) -> AlertSettings:
         """Read ``alerts.toml``; ``ConfigurationError`` names file, line and what was expected."""
         path = directory / SETTINGS_FILE
-        if not path.exists():
+        if not (path.exists() or path.is_symlink()):
             return cls()
         root = read_toml(path)
         root.allow_only("log", "webhooks")

@@ -58,13 +58,13 @@ DEFAULT_KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "session-revoked": Kind(),
         # What another engine thinks of it.
         "risk-level": Kind(actions=_TOLD),
-        # What it does. Whoever is inside a program can step up with its key, so what looks like an intruder
-        # waits for an operator.
+        # What it does. What was recorded is worthless against fresh keys, and any step-up brings those.
+        "replay": Kind("factor", actions=_TOLD),
         "behaviour": Kind("factor"),
         "order-rate": Kind("factor", actions=_TOLD),
         "off-hours": Kind("factor", actions=_TOLD),
         "concurrency": Kind("factor", actions=_TOLD),
-        "replay": Kind(actions=_TOLD),
+        # Whoever is inside a program can step up with its keys, so what looks like him waits for an operator.
         "lateral-movement": Kind(actions=_TOLD),
         # What others know.
         "threat": Kind(actions=_TOLD, half_life_s=86_400),

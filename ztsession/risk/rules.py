@@ -66,7 +66,8 @@ class RiskRules:
     def from_directory(cls, directory: str | os.PathLike[str]) -> RiskRules:
         """Read ``risk.toml`` if there is one; ConfigurationError names file, line and what was expected."""
         path = Path(directory) / FILE
-        return _read(read_toml(path)) if path.exists() else cls()
+        # A link that leads nowhere is a file that ought to be there.
+        return _read(read_toml(path)) if path.exists() or path.is_symlink() else cls()
 
     def check(self, signal: Signal) -> None:
         """WireError unless the signal is of a kind that there is."""

@@ -64,6 +64,11 @@ class LateralMovement:
         """Of how many subjects something is remembered."""
         return len(self._doors)
 
+    def forget(self, subject: str) -> None:
+        """Somebody has looked into it: from here on ``subject`` is seen afresh."""
+        with self._lock:
+            self._doors.pop(subject, None)
+
     def denied(
         self,
         subject: str,

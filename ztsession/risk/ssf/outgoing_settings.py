@@ -77,7 +77,7 @@ class TransmitterSettings:
         the line and what was expected.
         """
         path = directory / SETTINGS_FILE
-        if not path.exists():
+        if not (path.exists() or path.is_symlink()):
             return None
         root = read_toml(path)
         # The other direction has a table of its own in the same file, and a reader of its own.

@@ -105,7 +105,7 @@ class SsfSettings:
     def from_directory(cls, directory: str | os.PathLike[str]) -> Self:
         """Read ``ssf.toml`` if there is one; ConfigurationError names file, line and what was expected."""
         path = Path(directory) / FILE
-        if not path.exists():
+        if not (path.exists() or path.is_symlink()):
             return cls({})
         root = read_toml(path)
         # The other direction has a table of its own, and a reader of its own.
