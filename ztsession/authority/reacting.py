@@ -209,8 +209,13 @@ class Reacting:
         _, at_us = self._engine.clock
         self._changes.publish([change for _, change in written])
         # Their calls are refused already; but the lock is held, and the next signal waits.
-        fields = ({"session": each.session, "mode": each.after.name, "why": each.why} for each, _ in written)
-        audit.record_all("session.mode", [{**each, "at_us": at_us} for each in fields])
+        audit.record_all(
+            "session.mode",
+            [
+                {"session": each.session, "mode": each.after.name, "why": each.why, "at_us": at_us}
+                for each, _ in written
+            ],
+        )
         return [change for change, _ in written]
 
     def _record_withdrawal(self, signal: Signal) -> None:
