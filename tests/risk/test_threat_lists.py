@@ -88,6 +88,8 @@ def test_networks_by_length_agree_with_each_network_by_itself(
     networks = [
         network_of(str(ipaddress.ip_network((at, min(length, at.max_prefixlen)), strict=False)))
         for at, length in drawn
+        # In IPv6 clothes, an IPv4 network is as wide as what is left of it, and too wide ones are refused.
+        if not (at.version == 6 and at.ipv4_mapped and length < 96 + 8)
     ]
     by_length = PrefixSet()
     for network in networks:
