@@ -122,8 +122,13 @@ def test_R3_narrowing_while_sessions_come_and_go(
     """What is taken from a decision is taken although another session of it begins or ends at that moment;
     were it tried once only, it would be lost.
     """
-    result = run(build(tmp_path, "narrowing", "-O3", mutations=mutations), 10_000)
-    assert result.returncode == (1 if TRY_ONCE in mutations else 0), result.stderr
+    program = build(tmp_path, "narrowing", "-O3", mutations=mutations)
+    if TRY_ONCE not in mutations:
+        result = run(program, 10_000)
+        assert result.returncode == 0, result.stderr
+    else:
+        # Two threads have to meet, which they do less often where the cores are busy.
+        assert any(run(program, 10_000).returncode == 1 for _ in range(20))
     assert ("zts_table_narrow" in result.stderr) == (TRY_ONCE in mutations)
 
 
