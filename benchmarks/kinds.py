@@ -170,6 +170,10 @@ def _record(grant: Grant, credential: str, device_key: str) -> SessionRecord:
         device_key=device_key,
         posture=dict.fromkeys(ITEMS, GOOD),
         environment=grant.environment,
+        network="",
+        measured={},
+        posture_at=grant.issued_at,
+        keys=[],
     )
     return SessionRecord(
         id=grant.session,

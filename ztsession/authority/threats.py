@@ -133,6 +133,8 @@ class Threats:
 
     def before(self, standing: Standing) -> Standing:
         """Say what matches of a client that is about to be granted something. Raises as a signal does."""
+        if not self.lists.lists:
+            return standing
         judged = standing.judged
         subject, device = judged.identity.subject, judged.device
         traits = _Traits.of(subject, device, standing.static_key, Basis.of(standing))
