@@ -155,7 +155,7 @@ class Threats:
         with self._lock:
             changed = lists.lists != self.lists.lists
             # Whoever is granted something from here on was held against these.
-            self.lists, live = lists, list(self._traits.values())
+            self.lists, live = lists, list(self._traits.values()) if lists.lists else []
             # What has changed by now was read; a list that could not be read must not be tried without end.
             self._again_at = lists.changes_at if lists.changes_at > self._clock() else math.inf
         # Not under the lock: a hundred thousand sessions take seconds, and nobody should wait for that.
