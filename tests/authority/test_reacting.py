@@ -25,8 +25,9 @@ from ztsession.errors import (
     StoreError,
     WireError,
 )
+from ztsession.risk.alert import Alert
 from ztsession.risk.alert_sinks import CallbackSink
-from ztsession.risk.alerts import Alert, Alerts
+from ztsession.risk.alerts import Alerts
 from ztsession.risk.replay import Replay
 from ztsession.risk.rules import RiskRules
 

@@ -18,8 +18,9 @@ import ztsession as zts
 from ztsession.audit.reading import read_entries
 from ztsession.authority.reacting import alert_word
 from ztsession.errors import HandshakeError, ReauthRequired, StepUpRequired, StoreError, WireError
+from ztsession.risk.alert import Alert
 from ztsession.risk.alert_sinks import CallbackSink
-from ztsession.risk.alerts import Alert, Alerts
+from ztsession.risk.alerts import Alerts
 from ztsession.risk.replay import Replay
 from ztsession.risk.rules import RiskRules
 from ztsession.store.records import SessionRecord

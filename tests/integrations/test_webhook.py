@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from ztsession.errors import ConfigurationError, TransportError
+from ztsession.risk.alert import Alert
 from ztsession.risk.alert_settings import WebhookSettings
-from ztsession.risk.alerts import Alert, Alerts
+from ztsession.risk.alerts import Alerts
 from ztsession.risk.levels import Level
 
 pytest.importorskip("httpx", reason="webhooks need httpx: install ztsession[http]")

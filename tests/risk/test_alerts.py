@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from ztsession.errors import ConfigurationError, WireError
+from ztsession.risk.alert import Alert
 from ztsession.risk.alert_limits import PER_KIND, PER_WINDOW, WINDOWS_MAX, AlertLimits
 from ztsession.risk.alert_sinks import CallbackSink, LogSink
-from ztsession.risk.alerts import WAITING_MAX, Alert, Alerts
+from ztsession.risk.alerts import WAITING_MAX, Alerts
 from ztsession.risk.levels import Level
 
 NOW = 1_700_000_000.0

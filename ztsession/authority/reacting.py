@@ -22,7 +22,8 @@ from ztsession.authority.changes import ChangeLog
 from ztsession.bus.change import Change
 from ztsession.errors import AuditError, ConfigurationError, StoreError, WireError
 from ztsession.risk.actions import Action
-from ztsession.risk.alerts import Alert, Alerts
+from ztsession.risk.alert import Alert
+from ztsession.risk.alerts import Alerts
 from ztsession.risk.engine import ModeChange, Reaction, RiskEngine
 from ztsession.risk.levels import Level, Mode
 from ztsession.risk.networks import network_of

@@ -20,8 +20,9 @@ from ztsession.demo.enrolling import Enrolling
 from ztsession.integrations.asgi import AuthorityApp
 from ztsession.integrations.ssf import signal_receiver
 from ztsession.integrations.ssf_push import PATH, EventPush
+from ztsession.risk.alert import Alert
 from ztsession.risk.alert_sinks import CallbackSink
-from ztsession.risk.alerts import Alert, Alerts
+from ztsession.risk.alerts import Alerts
 from ztsession.risk.standing import Standing
 from ztsession.server import StreamServer
 

@@ -29,9 +29,10 @@ from typing import Final
 
 from ztsession.errors import ConfigurationError, TransportError
 from ztsession.identity.jwks_fetch import open_client
+from ztsession.risk.alert import Alert
 from ztsession.risk.alert_settings import AlertSettings, WebhookSettings
 from ztsession.risk.alert_sinks import LogSink
-from ztsession.risk.alerts import Alert, Alerts
+from ztsession.risk.alerts import Alerts
 
 __all__ = ["WebhookSink", "open_alerts", "signature"]
 

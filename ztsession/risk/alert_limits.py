@@ -11,13 +11,11 @@ That is all by a clock that is handed in, so that the same alerts at the same ti
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ztsession.errors import ConfigurationError
+from ztsession.risk.alert import Alert
 from ztsession.risk.levels import Level
-
-if TYPE_CHECKING:
-    from ztsession.risk.alerts import Alert
 
 __all__ = ["AlertLimits"]
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from ztsession.risk.alerts import Alert
+from ztsession.risk.alert import Alert
 from ztsession.risk.levels import Level
 
 __all__ = ["CallbackSink", "LogSink"]
