@@ -143,8 +143,10 @@ def test_a_step_up_answers_nothing_that_came_after_its_challenge() -> None:
     desk = Desk()
     mark = desk.engine.mark()
     desk.hit("off-hours", session=ONE)
-    assert desk.engine.stepped_up(ONE, mark, frozenset({"factor"})) == []
-    assert desk.engine.stepped_up(ONE, mark + 1, frozenset({"factor"}))[0].after is Mode.NORMAL
+    network = desk.engine.session(ONE).network
+    for asked_at, mode in ((mark, Mode.RESTRICTED), (mark + 1, Mode.NORMAL)):
+        shown = frozenset({"factor"})
+        assert desk.engine.renew(ONE, ONE, mark=asked_at, shown=shown, network=network).mode is mode
 
 
 def test_who_only_asks_does_not_move_the_clock() -> None:
@@ -161,13 +163,14 @@ def test_who_only_asks_does_not_move_the_clock() -> None:
 def test_each_event_sees_the_moment_of_its_own() -> None:
     """Evidence of an hour later is judged by what is left then."""
     for act in (
-        lambda engine: engine.stepped_up(ONE, 9, POSTURE),
-        lambda engine: engine.reauthenticated(ONE, 0),
+        lambda engine, network: engine.renew(ONE, ONE, mark=9, shown=POSTURE, network=network),
+        lambda engine, _: engine.reauthenticated(ONE, 0),
     ):
         desk = Desk()
         desk.hit("quiet", Level.HIGH, session=ONE)
         desk.clock.now += 3600
-        assert [change.after for change in act(desk.engine)] == [Mode.NORMAL]
+        act(desk.engine, desk.engine.session(ONE).network)
+        assert desk.engine.session(ONE).mode is Mode.NORMAL
 
 
 def test_who_begins_or_goes_on_is_judged_by_the_moment_at_which_they_do() -> None:

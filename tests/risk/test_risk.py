@@ -125,11 +125,9 @@ def test_step_up_answers_medium_and_not_high() -> None:
     """A second factor lifts RESTRICTED; SUSPENDED wants the whole evidence again."""
     engine = watching()
     engine.signal(signal("a", level=Level.MEDIUM))
-    engine.stepped_up(ONE, engine.mark(), BOTH)
-    assert engine.session(ONE).mode is Mode.NORMAL
+    assert engine.renew(ONE, ONE, mark=engine.mark(), shown=BOTH).mode is Mode.NORMAL
     engine.signal(signal("b", level=Level.HIGH))
-    assert engine.stepped_up(ONE, engine.mark(), BOTH) == []
-    assert engine.session(ONE).mode is Mode.SUSPENDED
+    assert engine.renew(ONE, ONE, mark=engine.mark(), shown=BOTH).mode is Mode.SUSPENDED
 
 
 def test_H19_evidence_asked_for_before_a_signal_does_not_answer_it() -> None:
@@ -271,7 +269,7 @@ def _run(engine: RiskEngine, events: list[tuple[str, Any]]) -> None:
         if what == "signal":
             engine.signal(value)
         elif what == "stepped_up":
-            engine.stepped_up(value, engine.mark(), BOTH)
+            engine.renew(value, value, mark=engine.mark(), shown=BOTH)
         else:
             engine.reauthenticated(value, engine.mark())
 

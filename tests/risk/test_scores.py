@@ -55,6 +55,11 @@ class Desk:
         self.engine.tick()
         return self.mode
 
+    def step_up(self, mark: int) -> None:
+        """The first session goes on with all that a step-up can show."""
+        shown = frozenset({"posture", "factor"})
+        self.engine.renew(ONE, ONE, mark=mark, shown=shown, network=self.engine.session(ONE).network)
+
     @property
     def mode(self) -> Mode:
         return self.engine.session(ONE).mode
@@ -116,7 +121,7 @@ def test_what_answers_nothing_changes_nothing() -> None:
     desk = Desk(kinds={**QUIET_KINDS, "dead": Kind()})
     desk.hit("a", Level.HIGH)
     assert desk.later(600) is Mode.RESTRICTED  # 30 points, held by where it came from
-    desk.engine.stepped_up(ONE, 0, frozenset({"factor"}))
+    desk.step_up(0)
     assert desk.mode is Mode.RESTRICTED
     desk.hit("b", Level.HIGH)
     assert desk.mode is Mode.SUSPENDED
@@ -210,7 +215,7 @@ def test_time_lifts_a_restriction_and_never_a_suspension() -> None:
     told = desk.engine.explain(ONE)
     assert told.startswith("HIGH because")
     assert "not everything was proven since" in told
-    desk.engine.stepped_up(ONE, desk.engine.mark(), frozenset({"posture", "factor"}))
+    desk.step_up(desk.engine.mark())
     assert desk.mode is Mode.SUSPENDED
     changes = desk.engine.reauthenticated(ONE, desk.engine.mark())
     assert [change.after for change in changes] == [Mode.NORMAL]

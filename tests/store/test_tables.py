@@ -207,7 +207,8 @@ def test_H14_the_risk_of_version_3_is_carried_over(path: Path) -> None:
     assert engine.session(LIVE.id).mode is Mode.RESTRICTED
     assert (engine.standing("eve", "none"), engine.standing("ada", "none")) == (Level.CRITICAL, Level.LOW)
     assert engine.open(b"3" * 16, "eve", "host", mark=9).mode is Mode.REVOKED
-    assert engine.stepped_up(LIVE.id, 9, frozenset({"posture"}))[0].after is Mode.NORMAL
+    shown = frozenset({"posture"})
+    assert engine.renew(LIVE.id, LIVE.id, mark=9, shown=shown).mode is Mode.NORMAL
 
 
 def test_the_basis_of_version_3_is_carried_over(path: Path) -> None:

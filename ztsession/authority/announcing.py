@@ -86,6 +86,8 @@ class Announcer:
         """A session's mode was changed by a signal of ``kind`` against its "subject", "device", "session" or
         "network"; ``record`` is the session as it was.
         """
+        if self._outbox is None:
+            return  # one signal may change a hundred thousand sessions
         by, subject = "admin" if kind == "operator" else "policy", self._subject(record)
         if change.after is Mode.REVOKED:
             self._put(session_revoked(subject, self._now(), by=by, reason=kind))

@@ -100,7 +100,7 @@ class RiskEngine:
         more: tuple[int, frozenset[str]] = (0, frozenset()),
     ) -> SessionRisk:
         """Begin to watch a session (16 bytes) whose evidence was asked for at ``mark``; ``more``: what was
-        shown since, and the mark of that, as for :meth:`stepped_up`.
+        shown since, and the mark of that, see :meth:`SessionRisk.stepped_up`.
 
         Its mode may be SUSPENDED or REVOKED from the start: then nothing may be granted.
         """
@@ -113,7 +113,7 @@ class RiskEngine:
         self, session: bytes, old: bytes, *, mark: int, shown: frozenset[str], network: str = ""
     ) -> SessionRisk:
         """Begin to watch the session that renews ``old``, with all that stands against that one but what the
-        evidence answers, as by :meth:`stepped_up`. SessionEnded if unknown.
+        evidence answers, see :meth:`SessionRisk.stepped_up`. SessionEnded if unknown.
         """
         with self._lock:
             risk, now_us = replace(self._sessions.of(old), session=session), self._now_us()
@@ -180,14 +180,6 @@ class RiskEngine:
         """How many signals have arrived: to be taken when a challenge is made, see the module's text."""
         with self._lock:
             return self._arrived
-
-    def stepped_up(self, session: bytes, mark: int, shown: frozenset[str]) -> list[ModeChange]:
-        """More assurance or fresh posture held: lifts what it answers, to MEDIUM, by what was ``shown``;
-        SessionEnded if unknown.
-        """
-        with self._lock:
-            risk = self._sessions.of(session)
-            return self._replace([(risk, risk.stepped_up(mark, shown, self._rules, self._now_us()))]).modes
 
     def reauthenticated(self, session: bytes, mark: int) -> list[ModeChange]:
         """Full fresh evidence held: lifts what it answers, up to HIGH; SessionEnded if unknown."""
